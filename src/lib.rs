@@ -1,0 +1,14 @@
+//! resin: a data plane over a pool of proxy nodes.
+
+pub mod config;
+pub mod model;
+pub mod record;
+pub mod routing;
+
+/// The generated gRPC code of `proto/`.
+pub mod proto {
+    #![allow(clippy::all, clippy::pedantic, missing_docs, unreachable_pub)]
+    tonic::include_proto!("resin.control.v1");
+    /// The descriptors that reflection serves, comments included.
+    pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor.bin"));
+}
