@@ -139,7 +139,21 @@ impl Bound {
         let threads = spawn_data_threads(data, &shared, &config, &halt)?;
         let control = serve_control(control, store, changes, directory, instance, &config, &ready, &halt);
         ready.send_replace(ops::Readiness::Ready);
-        Ok(App { addresses, drain, ready, halt, flush, tracing, private, threads, control, recorder, listener, ops, config })
+        Ok(App {
+            addresses,
+            drain,
+            ready,
+            halt,
+            flush,
+            tracing,
+            private,
+            threads,
+            control,
+            recorder,
+            listener,
+            ops,
+            config,
+        })
     }
 }
 
@@ -233,7 +247,13 @@ fn spawn_data_threads(
             drop(runtime);
         })
     };
-    listeners.sockets.into_iter().enumerate().map(spawn).collect::<io::Result<_>>().map_err(StartError::Threads)
+    listeners
+        .sockets
+        .into_iter()
+        .enumerate()
+        .map(spawn)
+        .collect::<io::Result<_>>()
+        .map_err(StartError::Threads)
 }
 
 #[allow(clippy::too_many_arguments)]
@@ -261,9 +281,15 @@ fn serve_control(
         admin_token: config.admin_token.clone(),
         default_max_retries: config.default_platform_max_retries,
     };
-    let (halt, ready) = (halt.clone(), ready.subscribe());
+    let (halt, mut readiness) = (halt.clone(), ready.subscribe());
+    let (serving, is_serving) = watch::channel(false);
     tokio::spawn(async move {
-        if let Err(error) = control::serve(control, listener, ready, halt).await {
+        while readiness.changed().await.is_ok() {
+            serving.send_replace(*readiness.borrow() == ops::Readiness::Ready);
+        }
+    });
+    tokio::spawn(async move {
+        if let Err(error) = control::serve(control, listener, is_serving, halt).await {
             tracing::error!(%error, "the control port has ended");
         }
     })
@@ -312,11 +338,15 @@ impl App {
     pub async fn stop(self) {
         self.ready.send_replace(ops::Readiness::NotReady("draining"));
         if timeout(self.config.drain_timeout, self.drain.drained()).await.is_err() {
-            tracing::warn!(in_flight = self.drain.in_flight(), "the drain timeout has passed; ending what is left");
+            tracing::warn!(
+                in_flight = self.drain.in_flight(),
+                "the drain timeout has passed; ending what is left"
+            );
         }
         self.halt.cancel();
         let threads = self.threads;
-        let joined = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join())));
+        let joined =
+            tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join())));
         if joined.await.is_err() {
             tracing::error!("the data threads could not be joined");
         }

@@ -79,10 +79,13 @@ impl Config {
     /// What is in effect, by the environment variable's name. Secrets are left out.
     #[must_use]
     pub fn effective(&self) -> BTreeMap<String, String> {
-        let path = |path: &Option<PathBuf>| path.as_ref().map_or(String::new(), |path| path.display().to_string());
+        let path =
+            |path: &Option<PathBuf>| path.as_ref().map_or(String::new(), |path| path.display().to_string());
         let (database, database_ca) = match &self.database {
             Database::Private => ("private PostgreSQL".to_owned(), String::new()),
-            Database::Url { url, ca_file } => (crate::config::parse::without_password(url.expose()), path(ca_file)),
+            Database::Url { url, ca_file } => {
+                (crate::config::parse::without_password(url.expose()), path(ca_file))
+            }
         };
         let nodes: Vec<String> = self.nodes.iter().map(|node| node.config.uri()).collect();
         let format = if self.log_format == LogFormat::Json { "json" } else { "human" };

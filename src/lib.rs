@@ -1,6 +1,9 @@
 //! resin: a data plane over a pool of proxy nodes.
 
+pub mod app;
 pub mod config;
+pub mod control;
+pub mod demo;
 pub mod drain;
 pub mod model;
 mod proxy;

@@ -12,6 +12,7 @@ mod target;
 mod words;
 
 pub use attempt::{AttemptFacts, Failure};
+pub(crate) use node::is_tag;
 pub use node::{Endpoint, Node, NodeConfig, NodeHash, NodeTls, NodeUri, NodeUriError, Region, RegionError};
 pub use platform::{
     AccountError, DEFAULT_PLATFORM, FilterError, MAX_ACCOUNT_BYTES, MAX_RETRIES, NodeFilter, Platform,

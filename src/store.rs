@@ -96,8 +96,12 @@ impl Store {
 
     /// Brings the schema up to date. Safe when several do it at once.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        let (mut client, connection) =
-            self.0.config.connect(self.0.tls.clone()).await.map_err(|error| StoreError::unreachable(&error))?;
+        let (mut client, connection) = self
+            .0
+            .config
+            .connect(self.0.tls.clone())
+            .await
+            .map_err(|error| StoreError::unreachable(&error))?;
         let driver = tokio::spawn(connection);
         client.execute("select pg_advisory_lock($1)", &[&MIGRATION_LOCK]).await?;
         let mut runner = embedded::migrations::runner();
@@ -128,4 +132,3 @@ impl Store {
         Ok(self.0.pool.get().await?)
     }
 }
-

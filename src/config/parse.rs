@@ -62,7 +62,11 @@ pub(super) fn parse(lookup: Lookup<'_>, ambient: &Ambient) -> Result<Config, Mis
         log_queue: read.number("RESIN_LOG_QUEUE", 65_536, 1..=100_000_000),
         ca_file: read.file("RESIN_CA_FILE"),
         nodes: read.nodes(),
-        default_platform_max_retries: read.number("RESIN_DEFAULT_PLATFORM_MAX_RETRIES", 2, i32::MIN..=MAX_RETRIES),
+        default_platform_max_retries: read.number(
+            "RESIN_DEFAULT_PLATFORM_MAX_RETRIES",
+            2,
+            i32::MIN..=MAX_RETRIES,
+        ),
         connect_timeout: read.duration("RESIN_CONNECT_TIMEOUT", Duration::from_secs(5)),
         retry_deadline: read.duration("RESIN_RETRY_DEADLINE", Duration::from_secs(15)),
         response_timeout: read.duration("RESIN_RESPONSE_TIMEOUT", Duration::from_secs(60)),
@@ -105,7 +109,11 @@ impl Reader<'_> {
         match text.parse::<T>() {
             Ok(number) if allowed.contains(&number) => number,
             _ => {
-                self.wrong(name, &text, &format!("a whole number from {} to {}", allowed.start(), allowed.end()));
+                self.wrong(
+                    name,
+                    &text,
+                    &format!("a whole number from {} to {}", allowed.start(), allowed.end()),
+                );
                 default
             }
         }
@@ -120,7 +128,11 @@ impl Reader<'_> {
         match duration(&text) {
             Some(duration) if duration >= least && duration <= LONGEST => duration,
             _ => {
-                let allowed = format!("a duration from {} to {} such as 500ms, 15s, 10m, 2h, 7d", show(least), show(LONGEST));
+                let allowed = format!(
+                    "a duration from {} to {} such as 500ms, 15s, 10m, 2h, 7d",
+                    show(least),
+                    show(LONGEST)
+                );
                 self.wrong(name, &text, &allowed);
                 default
             }
@@ -200,7 +212,8 @@ impl Reader<'_> {
         match directory {
             Some(directory) => ambient.current_dir.join(directory),
             None => {
-                self.mistakes.push("RESIN_DATA_DIR is unset, and there is no HOME to derive it from".to_owned());
+                self.mistakes
+                    .push("RESIN_DATA_DIR is unset, and there is no HOME to derive it from".to_owned());
                 ambient.current_dir.clone()
             }
         }

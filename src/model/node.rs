@@ -263,7 +263,10 @@ fn node_tls(query: &str) -> Result<NodeTls, NodeUriError> {
                 }
             }
             other => {
-                return Err(NodeUriError::Parameter(other.to_owned(), "an https node takes sni and insecure"));
+                return Err(NodeUriError::Parameter(
+                    other.to_owned(),
+                    "an https node takes sni and insecure",
+                ));
             }
         }
     }

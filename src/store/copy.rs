@@ -109,7 +109,8 @@ async fn write(
     let trace_id = record.trace_id.map_or(String::new(), |id| format!("{:032x}", u128::from_be_bytes(id)));
     let duration = Interval(record.duration);
     let (platform_name, account) = (text(&record.platform_name), text(&record.account));
-    let (host, url, method) = (text(&record.target_host), text(&record.target_url), text(&record.http_method));
+    let (host, url, method) =
+        (text(&record.target_host), text(&record.target_url), text(&record.http_method));
     let attempts = i32::try_from(details.len()).unwrap_or(i32::MAX);
     let columns: [&(dyn ToSql + Sync); 30] = [
         &record.id,

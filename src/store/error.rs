@@ -68,7 +68,11 @@ pub enum WriteError {
 
 impl From<tokio_postgres::Error> for WriteError {
     fn from(error: tokio_postgres::Error) -> Self {
-        if error.code() == Some(&SqlState::UNIQUE_VIOLATION) { Self::NameInUse } else { Self::Store(error.into()) }
+        if error.code() == Some(&SqlState::UNIQUE_VIOLATION) {
+            Self::NameInUse
+        } else {
+            Self::Store(error.into())
+        }
     }
 }
 

@@ -99,7 +99,11 @@ const UPSERT: &str = "
 
 impl Store {
     /// Writes all of these, or none. One change per node; the answer keeps their order.
-    pub async fn upsert_nodes(&self, changes: Vec<NodeChange>, validate_only: bool) -> Result<Vec<Node>, WriteError> {
+    pub async fn upsert_nodes(
+        &self,
+        changes: Vec<NodeChange>,
+        validate_only: bool,
+    ) -> Result<Vec<Node>, WriteError> {
         let entries: Vec<Entry<'_>> = changes.iter().enumerate().map(entry).collect();
         let mut client = self.client().await?;
         let transaction = client.transaction().await?;
@@ -112,6 +116,15 @@ impl Store {
             transaction.commit().await?;
         }
         Ok(nodes)
+    }
+
+    /// Writes the nodes of the settings. Nothing but the database can fail there.
+    pub async fn put_nodes(&self, changes: Vec<NodeChange>) -> Result<(), StoreError> {
+        match self.upsert_nodes(changes, false).await {
+            Ok(_) => Ok(()),
+            Err(WriteError::Store(error)) => Err(error),
+            Err(error) => Err(StoreError::Refused(error.to_string())),
+        }
     }
 
     /// Deletes those that exist, and says how many they were.

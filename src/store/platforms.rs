@@ -35,7 +35,8 @@ impl Store {
     /// Makes sure that `Default` exists.
     pub async fn ensure_default_platform(&self, max_retries: i32) -> Result<(), StoreError> {
         let client = self.client().await?;
-        let insert = "insert into platforms (id, name, max_retries) values ($1, $2, $3) on conflict (name) do nothing";
+        let insert =
+            "insert into platforms (id, name, max_retries) values ($1, $2, $3) on conflict (name) do nothing";
         client.execute(insert, &[&Uuid::now_v7(), &DEFAULT_PLATFORM, &max_retries.max(0)]).await?;
         Ok(())
     }
@@ -53,10 +54,16 @@ impl Store {
     }
 
     /// Creates or changes a platform. With `validate_only` everything is checked and nothing written.
-    pub async fn upsert_platform(&self, change: PlatformChange, validate_only: bool) -> Result<Platform, WriteError> {
+    pub async fn upsert_platform(
+        &self,
+        change: PlatformChange,
+        validate_only: bool,
+    ) -> Result<Platform, WriteError> {
         match self.try_upsert(&change, validate_only).await {
             // Somebody created it between our look and our insert: now it is a change.
-            Err(WriteError::NameInUse) if change.id.is_none() => self.try_upsert(&change, validate_only).await,
+            Err(WriteError::NameInUse) if change.id.is_none() => {
+                self.try_upsert(&change, validate_only).await
+            }
             done => done,
         }
     }
@@ -152,7 +159,8 @@ async fn update(
     }
     let filters = texts(change.filters.as_deref().unwrap_or(&existing.filters));
     let max_retries = change.max_retries.unwrap_or(existing.max_retries);
-    let same = *name == existing.name && filters == texts(&existing.filters) && max_retries == existing.max_retries;
+    let same =
+        *name == existing.name && filters == texts(&existing.filters) && max_retries == existing.max_retries;
     if same {
         return Ok(existing);
     }

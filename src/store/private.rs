@@ -160,7 +160,10 @@ impl PrivateServer {
         let config = places.superuser_config("postgres");
         let (client, connection) = config.connect(tokio_postgres::NoTls).await.map_err(failed)?;
         let driver = tokio::spawn(connection);
-        let there = client.query_opt("select 1 from pg_database where datname = 'resin'", &[]).await.map_err(failed)?;
+        let there = client
+            .query_opt("select 1 from pg_database where datname = 'resin'", &[])
+            .await
+            .map_err(failed)?;
         if there.is_none() {
             client.batch_execute("create database resin").await.map_err(failed)?;
         }
@@ -217,11 +220,16 @@ impl Places {
             for path in [&self.socket, &self.log] {
                 std::os::unix::fs::chown(path, Some(user.uid), Some(user.gid)).map_err(at(path))?;
             }
-            let closed = self.data_dir.ancestors().skip(1).find(|above| {
-                fs::metadata(above).is_ok_and(|above| !user.can_pass(&above))
-            });
+            let closed = self
+                .data_dir
+                .ancestors()
+                .skip(1)
+                .find(|above| fs::metadata(above).is_ok_and(|above| !user.can_pass(&above)));
             if closed.is_some() {
-                return Err(PrivateServerError::Unreachable { path: self.data_dir.clone(), user: user.name.clone() });
+                return Err(PrivateServerError::Unreachable {
+                    path: self.data_dir.clone(),
+                    user: user.name.clone(),
+                });
             }
         }
         Ok(lock)
@@ -232,7 +240,10 @@ impl Places {
         let Ok(text) = fs::read_to_string(self.cluster.join("postmaster.pid")) else { return Ok(()) };
         let pid = text.lines().next().and_then(|line| line.trim().parse().ok()).and_then(Pid::from_raw);
         let Some(pid) = pid.filter(|pid| self.is_postmaster(*pid)) else { return Ok(()) };
-        tracing::info!(pid = pid.as_raw_nonzero().get(), "stopping a private PostgreSQL that was left behind");
+        tracing::info!(
+            pid = pid.as_raw_nonzero().get(),
+            "stopping a private PostgreSQL that was left behind"
+        );
         for signal in [Signal::INT, Signal::QUIT, Signal::KILL] {
             let _gone = kill_process(pid, signal);
             let late = Instant::now() + STOP_TIMEOUT / 2;
@@ -324,7 +335,8 @@ fn last_line(text: &str) -> String {
 }
 
 fn encode(path: &Path) -> String {
-    percent_encoding::utf8_percent_encode(&path.to_string_lossy(), percent_encoding::NON_ALPHANUMERIC).to_string()
+    percent_encoding::utf8_percent_encode(&path.to_string_lossy(), percent_encoding::NON_ALPHANUMERIC)
+        .to_string()
 }
 
 impl Account {

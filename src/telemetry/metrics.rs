@@ -2,10 +2,7 @@
 
 use std::{
     fmt,
-    sync::{
-        Arc,
-        atomic::AtomicI64,
-    },
+    sync::{Arc, atomic::AtomicI64},
     time::Duration,
 };
 
@@ -24,7 +21,8 @@ use prometheus_client::{
 
 use crate::model::{ErrKind, ResinError, Stage, Verdict};
 
-const REQUEST_SECONDS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
+const REQUEST_SECONDS: [f64; 14] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
 const CONNECT_SECONDS: [f64; 11] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0];
 
 /// Which of the three paths a request took.
@@ -92,9 +90,15 @@ impl Metrics {
             .flat_map(|path| CLASSES.iter().map(|code| RequestLabels { path: path.label(), code, error: "" }))
             .map(|labels| requests.get_or_create_owned(&labels))
             .collect();
-        let seconds = Family::<PathLabels, Histogram>::new_with_constructor(|| Histogram::new(REQUEST_SECONDS));
-        registry.register("resin_request_duration_seconds", "From a request's head to its end", seconds.clone());
-        let request_seconds = PATHS.map(|path| seconds.get_or_create_owned(&PathLabels { path: path.label() }));
+        let seconds =
+            Family::<PathLabels, Histogram>::new_with_constructor(|| Histogram::new(REQUEST_SECONDS));
+        registry.register(
+            "resin_request_duration_seconds",
+            "From a request's head to its end",
+            seconds.clone(),
+        );
+        let request_seconds =
+            PATHS.map(|path| seconds.get_or_create_owned(&PathLabels { path: path.label() }));
         let attempts = Family::<AttemptLabels, Counter>::default();
         registry.register("resin_attempts", "Finished attempts", attempts.clone());
         let fine = AttemptLabels { stage: "", kind: "", verdict: Verdict::Answered.as_str() };
@@ -127,7 +131,8 @@ impl Metrics {
         match error {
             None => self.0.fine_requests[path as usize * CLASSES.len() + class].inc(),
             Some(error) => {
-                let labels = RequestLabels { path: path.label(), code: CLASSES[class], error: error.as_str() };
+                let labels =
+                    RequestLabels { path: path.label(), code: CLASSES[class], error: error.as_str() };
                 self.0.requests.get_or_create(&labels).inc()
             }
         };
@@ -217,7 +222,12 @@ impl Collector for Log {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let waiting = ConstGauge::new(i64::try_from((self.waiting)()).unwrap_or(i64::MAX));
         let help = "Finished records that wait in memory";
-        waiting.encode(encoder.encode_descriptor("resin_log_queue_records", help, None, MetricType::Gauge)?)?;
+        waiting.encode(encoder.encode_descriptor(
+            "resin_log_queue_records",
+            help,
+            None,
+            MetricType::Gauge,
+        )?)?;
         let help = "Finished records by what became of them";
         let mut records = encoder.encode_descriptor("resin_log_records", help, None, MetricType::Counter)?;
         for (outcome, count) in [("written", (self.written)()), ("lost", (self.lost)())] {
@@ -238,7 +248,6 @@ impl fmt::Debug for Inner {
         f.write_str("Metrics")
     }
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -12,7 +12,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use opentelemetry::{
     Context, KeyValue,
     propagation::{Extractor, Injector, TextMapPropagator},
-    trace::{Span as _, SpanBuilder, SpanContext, SpanKind, Status, TraceContextExt, Tracer as _, TracerProvider as _},
+    trace::{
+        Span as _, SpanBuilder, SpanContext, SpanKind, Status, TraceContextExt, Tracer as _,
+        TracerProvider as _,
+    },
 };
 use opentelemetry_sdk::{
     Resource,
@@ -67,17 +70,26 @@ impl Tracing {
         if !named {
             resource = resource.with_service_name("resin");
         }
-        let resource = resource.with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION"))).build();
-        let provider = SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build();
+        let resource =
+            resource.with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION"))).build();
+        let provider =
+            SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build();
         let tracer = provider.tracer("resin");
         Ok(Self(Some(Arc::new(Live { provider, tracer }))))
     }
 
     /// A request begins. Its trace is the client's where the client has one.
     #[must_use]
-    pub fn request(&self, headers: &HeaderMap, name: SpanName, method: &Method, started: SystemTime) -> RequestSpan {
+    pub fn request(
+        &self,
+        headers: &HeaderMap,
+        name: SpanName,
+        method: &Method,
+        started: SystemTime,
+    ) -> RequestSpan {
         let parent = headers.contains_key("traceparent").then(|| {
-            let context = TraceContextPropagator::new().extract_with_context(&Context::new(), &Headers(headers));
+            let context =
+                TraceContextPropagator::new().extract_with_context(&Context::new(), &Headers(headers));
             context.span().span_context().clone()
         });
         let parent = parent.filter(SpanContext::is_valid);
@@ -89,7 +101,8 @@ impl Tracing {
             Some(parent) => Context::new().with_remote_span_context(parent),
             None => Context::new(),
         };
-        let builder = SpanBuilder::from_name(name.of(method)).with_kind(SpanKind::Server).with_start_time(started);
+        let builder =
+            SpanBuilder::from_name(name.of(method)).with_kind(SpanKind::Server).with_start_time(started);
         let span = live.tracer.build_with_context(builder, &context);
         RequestSpan(State::Live { span: Box::new(span), live: Arc::clone(live) })
     }

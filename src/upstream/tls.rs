@@ -57,7 +57,10 @@ pub(crate) fn client_config(ca_file: Option<&Path>, unverified: bool) -> Result<
     let algorithms = provider.signature_verification_algorithms;
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     let config = if unverified {
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(algorithms))).with_no_client_auth()
+        builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Anyone(algorithms)))
+            .with_no_client_auth()
     } else {
         builder.with_root_certificates(roots).with_no_client_auth()
     };

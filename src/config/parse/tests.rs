@@ -70,7 +70,9 @@ fn a_port_that_others_can_reach_needs_a_token_or_a_decision() {
 
 #[test]
 fn durations_are_written_with_their_unit() {
-    for (text, millis) in [("500ms", 500), ("15s", 15_000), ("10m", 600_000), ("2h", 7_200_000), ("7d", 604_800_000)] {
+    for (text, millis) in
+        [("500ms", 500), ("15s", 15_000), ("10m", 600_000), ("2h", 7_200_000), ("7d", 604_800_000)]
+    {
         assert_eq!(duration(text), Some(Duration::from_millis(millis)));
         assert_eq!(duration(&show(Duration::from_millis(millis))), Some(Duration::from_millis(millis)));
     }

@@ -133,7 +133,8 @@ mod tests {
 
     #[test]
     fn an_account_is_read_from_passwd() {
-        let users = "root:x:0:0::/root:/bin/sh\npostgres:x:101:104:PostgreSQL,,,:/var/lib/postgresql:/bin/bash\n";
+        let users =
+            "root:x:0:0::/root:/bin/sh\npostgres:x:101:104:PostgreSQL,,,:/var/lib/postgresql:/bin/bash\n";
         let postgres = User { name: "postgres".to_owned(), uid: 101, gid: 104 };
         assert_eq!(find_user(users, "postgres"), Some(postgres));
         assert_eq!(find_user(users, "post"), None);
