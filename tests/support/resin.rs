@@ -348,18 +348,23 @@ fn setting(settings: &[(&str, &str)], name: &str) -> String {
     settings.iter().rev().find(|(known, _)| *known == name).map_or("", |(_, value)| value).to_owned()
 }
 
-/// A plain GET whose connection is closed after the answer.
+/// A plain GET whose connection is closed after the answer: status and body.
 pub async fn get(address: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
-    let exchange = async {
-        let mut connection = TcpStream::connect(address).await?;
-        let head = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-        connection.write_all(head.as_bytes()).await?;
-        let mut answer = String::new();
-        connection.read_to_string(&mut answer).await?;
-        Ok::<_, std::io::Error>(answer)
-    };
-    let answer = soon("an answer on the ops port", exchange).await?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let answer = exchange(address, &request).await?;
     let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
     let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body).to_owned();
     Ok((status, body))
+}
+
+/// Says this and hears the answer to its end.
+pub async fn exchange(address: SocketAddr, request: &str) -> std::io::Result<String> {
+    let exchange = async {
+        let mut connection = TcpStream::connect(address).await?;
+        connection.write_all(request.as_bytes()).await?;
+        let mut answer = Vec::new();
+        connection.read_to_end(&mut answer).await?;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    };
+    soon("a whole answer", exchange).await
 }
