@@ -23,11 +23,7 @@ fn data_dir() -> TempDir {
 
 async fn start(dir: &Path, owner: Option<(u32, u32)>) -> Resin {
     let mut settings = DEFAULTS.to_vec();
-    settings.extend([
-        ("RESIN_DATA_DIR", dir.to_str().unwrap()),
-        ("RESIN_NODES", "direct://"),
-        ("PATH", &path),
-    ]);
+    settings.extend([("RESIN_DATA_DIR", dir.to_str().unwrap()), ("RESIN_NODES", "direct://")]);
     let mut command = command(&["serve"], &settings);
     if let Some((uid, gid)) = owner {
         chown(dir, Some(uid), Some(gid)).unwrap();
