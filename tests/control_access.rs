@@ -1,5 +1,7 @@
 //! Who may call the control plane, whether it is well, and what it says about itself.
 
+#![allow(clippy::unwrap_used)] // a broken expectation is a failed test
+
 mod support;
 
 use resin::proto::GetSystemInfoRequest;

@@ -1,5 +1,7 @@
 //! Platforms over gRPC: what an upsert changes and refuses, what is watched, and that it is in force when it answers.
 
+#![allow(clippy::unwrap_used)] // a broken expectation is a failed test
+
 mod support;
 
 use prost_types::FieldMask;

@@ -1,5 +1,7 @@
 //! Changes of platforms as they are watched, here and on another instance of the same database.
 
+#![allow(clippy::unwrap_used)] // a broken expectation is a failed test
+
 mod support;
 
 use std::time::{Duration, Instant};

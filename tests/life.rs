@@ -1,5 +1,7 @@
 //! A life: announced, ready, asked to stop, drained, gone.
 
+#![allow(clippy::unwrap_used)] // a broken expectation is a failed test
+
 mod support;
 
 use std::time::{Duration, Instant};

@@ -1,5 +1,7 @@
 //! Metrics on the ops port: the names that dashboards rely on, and that they count.
 
+#![allow(clippy::unwrap_used)] // a broken expectation is a failed test
+
 mod support;
 
 use support::{

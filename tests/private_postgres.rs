@@ -1,5 +1,7 @@
 //! PostgreSQL of our own: one command is enough, as root and as anybody, and it goes when we go.
 
+#![allow(clippy::unwrap_used)] // a broken expectation is a failed test
+
 mod support;
 
 use std::{

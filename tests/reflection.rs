@@ -1,6 +1,8 @@
 //! The control plane as grpcurl sees it: the schema comes from server reflection (v1 and v1alpha), requests are JSON,
 //! and nothing of the generated code is used.
 
+#![allow(clippy::unwrap_used)] // a broken expectation is a failed test
+
 mod support;
 
 use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor};
@@ -107,8 +109,8 @@ impl Reflected {
 }
 
 fn pool(files: &[Vec<u8>]) -> DescriptorPool {
-    let mut set = prost_types::FileDescriptorSet::default();
-    set.file = files.iter().map(|bytes| prost::Message::decode(&**bytes).unwrap()).collect();
+    let file = files.iter().map(|bytes| prost::Message::decode(&**bytes).unwrap()).collect();
+    let set = prost_types::FileDescriptorSet { file };
     let mut pool = DescriptorPool::new();
     pool.add_file_descriptor_set(set).unwrap();
     pool

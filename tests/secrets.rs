@@ -1,5 +1,7 @@
 //! Secrets: after a busy life with every kind of failure none of them stands in anything that comes out.
 
+#![allow(clippy::unwrap_used)] // a broken expectation is a failed test
+
 mod support;
 
 use support::{

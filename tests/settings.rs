@@ -1,5 +1,7 @@
 //! Settings: environment or flag, every mistake at once, exit status 2, and no secret repeated.
 
+#![allow(clippy::unwrap_used)] // a broken expectation is a failed test
+
 mod support;
 
 use support::{

@@ -1,6 +1,8 @@
 //! Spans as a collector receives them: one SERVER span per request, one CLIENT child per attempt, and the record's
 //! trace is theirs.
 
+#![allow(clippy::unwrap_used)] // a broken expectation is a failed test
+
 mod support;
 
 use opentelemetry_proto::tonic::trace::v1::{Span, span::SpanKind};

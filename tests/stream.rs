@@ -1,5 +1,7 @@
 //! StreamRequestLogs: nothing lost, nothing twice, whoever writes at once and whatever breaks in between.
 
+#![allow(clippy::unwrap_used)] // a broken expectation is a failed test
+
 mod support;
 
 use std::{
