@@ -33,7 +33,6 @@ async fn no_secret_comes_out_anywhere() {
         ("RESIN_ADMIN_TOKEN", ADMIN_TOKEN),
         ("RESIN_NODES", &socks),
         ("RUST_LOG", "trace"),
-        ("RESIN_LOG", "trace"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint),
         ("OTEL_BSP_SCHEDULE_DELAY", "50"),
     ])
