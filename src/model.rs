@@ -14,8 +14,8 @@ mod words;
 pub use attempt::{AttemptFacts, Failure};
 pub use node::{Endpoint, Node, NodeConfig, NodeHash, NodeTls, NodeUri, NodeUriError, Region, RegionError};
 pub use platform::{
-    AccountError, DEFAULT_PLATFORM, FilterError, MAX_ACCOUNT_BYTES, MAX_RETRIES, NodeFilter, Platform, PlatformName,
-    PlatformNameError,
+    AccountError, DEFAULT_PLATFORM, FilterError, MAX_ACCOUNT_BYTES, MAX_RETRIES, NodeFilter, Platform,
+    PlatformName, PlatformNameError,
 };
 pub use secret::Secret;
 pub use target::{Authority, Host, HostError};

@@ -183,7 +183,11 @@ impl FromStr for NodeUri {
         let (scheme, rest) = uri.split_once("://").ok_or(NodeUriError::NoScheme)?;
         let scheme = scheme.to_ascii_lowercase();
         if scheme == "direct" {
-            return if rest.is_empty() { Ok(Self { config: NodeConfig::Direct, tag }) } else { Err(NodeUriError::Direct) };
+            return if rest.is_empty() {
+                Ok(Self { config: NodeConfig::Direct, tag })
+            } else {
+                Err(NodeUriError::Direct)
+            };
         }
         let (rest, query) = match rest.split_once('?') {
             Some((rest, query)) => (rest, query),
@@ -204,7 +208,11 @@ impl FromStr for NodeUri {
                 no_parameters(query, "a socks5 node takes none")?;
                 let endpoint = endpoint(authority)?;
                 let fits = |text: &str| (1..=255).contains(&text.len());
-                if endpoint.credentials.as_ref().is_some_and(|(user, pass)| !fits(user) || !fits(pass.expose())) {
+                if endpoint
+                    .credentials
+                    .as_ref()
+                    .is_some_and(|(user, pass)| !fits(user) || !fits(pass.expose()))
+                {
                     return Err(NodeUriError::SocksCredentials);
                 }
                 NodeConfig::Socks5 { endpoint }
@@ -254,7 +262,9 @@ fn node_tls(query: &str) -> Result<NodeTls, NodeUriError> {
                     _ => return Err(NodeUriError::Insecure),
                 }
             }
-            other => return Err(NodeUriError::Parameter(other.to_owned(), "an https node takes sni and insecure")),
+            other => {
+                return Err(NodeUriError::Parameter(other.to_owned(), "an https node takes sni and insecure"));
+            }
         }
     }
     Ok(tls)
@@ -357,9 +367,14 @@ mod tests {
             ["direct://", "DIRECT://#x"],
         ];
         for [one, other] in same {
-            assert_eq!(parse(one).unwrap().config.hash(), parse(other).unwrap().config.hash(), "{one} {other}");
+            assert_eq!(
+                parse(one).unwrap().config.hash(),
+                parse(other).unwrap().config.hash(),
+                "{one} {other}"
+            );
         }
-        let different = ["http://h:1", "https://h:1", "socks5://h:1", "http://h:2", "http://u@h:1", "http://u:p@h:1"];
+        let different =
+            ["http://h:1", "https://h:1", "socks5://h:1", "http://h:2", "http://u@h:1", "http://u:p@h:1"];
         let hashes: std::collections::HashSet<_> =
             different.iter().map(|uri| parse(uri).unwrap().config.hash()).collect();
         assert_eq!(hashes.len(), different.len());
@@ -367,7 +382,12 @@ mod tests {
 
     #[test]
     fn a_canonical_uri_is_read_back_as_the_same_node() {
-        for uri in ["direct://", "http://a%40b:c%3Ad@h:1", "https://[::1]:8443?sni=x.example&insecure=true", "socks5://u:p@h:1"] {
+        for uri in [
+            "direct://",
+            "http://a%40b:c%3Ad@h:1",
+            "https://[::1]:8443?sni=x.example&insecure=true",
+            "socks5://u:p@h:1",
+        ] {
             let config = parse(uri).unwrap().config;
             assert_eq!(parse(&config.uri_with_secrets()).unwrap().config, config);
         }
@@ -383,8 +403,21 @@ mod tests {
     #[test]
     fn a_wrong_node_uri_is_refused_and_not_repeated() {
         let wrong = [
-            "", "h:1", "ftp://h:1", "http://h", "http://h:0", "http://h:1/path", "http://h:1?x=1", "https://h:1?insecure=maybe",
-            "https://h:1?sni=", "direct://h:1", "http://u%zz@h:1", "http://h:1#%ff", "http:// h:1", "socks5://u@h:1", "http://:1",
+            "",
+            "h:1",
+            "ftp://h:1",
+            "http://h",
+            "http://h:0",
+            "http://h:1/path",
+            "http://h:1?x=1",
+            "https://h:1?insecure=maybe",
+            "https://h:1?sni=",
+            "direct://h:1",
+            "http://u%zz@h:1",
+            "http://h:1#%ff",
+            "http:// h:1",
+            "socks5://u@h:1",
+            "http://:1",
         ];
         for uri in wrong {
             assert!(parse(uri).is_err(), "{uri:?} was taken");

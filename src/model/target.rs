@@ -136,12 +136,39 @@ mod tests {
             ("a_b.example.:1", "a_b.example.:1"),
         ];
         for (text, shown) in good {
-            assert_eq!(Authority::parse(text, Some(443)).map(|a| a.to_string()), Ok(shown.to_owned()), "{text}");
+            assert_eq!(
+                Authority::parse(text, Some(443)).map(|a| a.to_string()),
+                Ok(shown.to_owned()),
+                "{text}"
+            );
         }
         let bad = [
-            "", ":80", "host:", "host:0", "host:65536", "host:+80", "host: 80", "host:80a", "::1", "[::1", "[::1]x:80",
-            "user@host:80", "a b:80", "a..b", ".a", "1.2.3", "1.2.3.4.5", "256.1.1.1", "ho%73t", "[1.2.3.4]:80", "a/b:80",
-            "host:99999999999", "hôte:80", "[]:80", "[::1]:", "host\0:80",
+            "",
+            ":80",
+            "host:",
+            "host:0",
+            "host:65536",
+            "host:+80",
+            "host: 80",
+            "host:80a",
+            "::1",
+            "[::1",
+            "[::1]x:80",
+            "user@host:80",
+            "a b:80",
+            "a..b",
+            ".a",
+            "1.2.3",
+            "1.2.3.4.5",
+            "256.1.1.1",
+            "ho%73t",
+            "[1.2.3.4]:80",
+            "a/b:80",
+            "host:99999999999",
+            "hôte:80",
+            "[]:80",
+            "[::1]:",
+            "host\0:80",
         ];
         for text in bad {
             assert!(Authority::parse(text, Some(443)).is_err(), "{text:?} was taken");

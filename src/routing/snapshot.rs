@@ -83,6 +83,7 @@ impl Pool {
     /// How many nodes were not tried.
     #[must_use]
     pub fn untried(&self, tried: &[NodeHash]) -> usize {
-        self.nodes.len() - tried.iter().filter(|hash| self.nodes.iter().any(|node| node.hash == **hash)).count()
+        self.nodes.len()
+            - tried.iter().filter(|hash| self.nodes.iter().any(|node| node.hash == **hash)).count()
     }
 }

@@ -1,0 +1,21 @@
+//! The data plane: from a client's connection to its answer.
+//!
+//! [`listener`] accepts and speaks HTTP, [`entry`] tells the three paths apart, [`identity`] who is asking,
+//! [`target`] where to; [`exchange`] (forward and reverse) and [`tunnel`] (CONNECT) are each one request from top to
+//! bottom. Every request leaves one record, whatever becomes of it: [`recording`] is its guard.
+
+mod answer;
+mod body;
+mod entry;
+mod exchange;
+mod headers;
+mod identity;
+mod listener;
+mod recording;
+mod relay;
+mod target;
+mod tunnel;
+mod worker;
+
+pub(crate) use listener::{Listeners, accept, bind};
+pub(crate) use worker::{Shared, Worker};

@@ -1,0 +1,134 @@
+//! The answers that are the proxy's own: one table from code to status, header and sentence.
+
+use http::{
+    HeaderValue, Response, StatusCode,
+    header::{CONTENT_TYPE, PROXY_AUTHENTICATE},
+};
+
+use super::body::ProxyBody;
+use crate::{
+    model::{ErrKind, Failure, Phase, ResinError},
+    proxy::entry::Entry,
+};
+
+/// The answer for `error`. `failure` is that of the last attempt, where one was made.
+pub(crate) fn refuse(error: ResinError, entry: Entry, failure: Option<&Failure>) -> Response<ProxyBody> {
+    let mut text = sentence(error).to_owned();
+    if let Some(failure) = failure {
+        text = format!("{text} ({}, {}: {})", failure.phase, failure.kind, failure.message);
+    }
+    text.push('\n');
+    let mut response = Response::new(ProxyBody::text(text));
+    *response.status_mut() = status(error, entry);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert("x-resin-error", HeaderValue::from_static(error.as_str()));
+    let proxy_status = format!("resin; error={}", proxy_status(error, failure));
+    if let Ok(value) = HeaderValue::from_str(&proxy_status) {
+        headers.insert("proxy-status", value);
+    }
+    if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+        let challenge = HeaderValue::from_static("Basic realm=\"Resin\"");
+        response.headers_mut().insert(PROXY_AUTHENTICATE, challenge);
+    }
+    response
+}
+
+/// The code for a request whose last attempt failed like this.
+pub(crate) fn code(failure: Option<&Failure>, entry: Entry) -> ResinError {
+    match (failure.map(|failure| failure.kind), entry) {
+        (Some(ErrKind::Timeout), _) => ResinError::UpstreamTimeout,
+        (_, Entry::Connect) => ResinError::UpstreamConnectFailed,
+        (_, Entry::Forward | Entry::Reverse) => ResinError::UpstreamRequestFailed,
+    }
+}
+
+fn status(error: ResinError, entry: Entry) -> StatusCode {
+    match error {
+        ResinError::AuthFailed if entry == Entry::Reverse => StatusCode::FORBIDDEN,
+        ResinError::AuthRequired | ResinError::AuthFailed => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+        ResinError::UrlParseError | ResinError::InvalidProtocol | ResinError::InvalidHost => {
+            StatusCode::BAD_REQUEST
+        }
+        ResinError::PlatformNotFound => StatusCode::NOT_FOUND,
+        ResinError::AccountRejected => StatusCode::FORBIDDEN,
+        ResinError::NoAvailableNodes => StatusCode::SERVICE_UNAVAILABLE,
+        ResinError::UpstreamConnectFailed | ResinError::UpstreamRequestFailed => StatusCode::BAD_GATEWAY,
+        ResinError::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+        ResinError::InternalError => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+fn sentence(error: ResinError) -> &'static str {
+    match error {
+        ResinError::AuthRequired => {
+            "proxy credentials are missing or malformed: Basic <platform>.<account>:<token> is expected"
+        }
+        ResinError::AuthFailed => "the proxy token is wrong",
+        ResinError::UrlParseError => {
+            "the path is not /<token>/<platform>.<account>/<http|https>/<host[:port]>/<path>, percent-encoded"
+        }
+        ResinError::InvalidProtocol => "the protocol in the path must be http or https",
+        ResinError::InvalidHost => "the target's host or port is not valid",
+        ResinError::PlatformNotFound => "there is no platform of this name",
+        ResinError::AccountRejected => {
+            "the account is not acceptable: at most 256 bytes, no control characters"
+        }
+        ResinError::NoAvailableNodes => "the platform has no node that could carry the request",
+        ResinError::UpstreamConnectFailed => "no tunnel could be opened",
+        ResinError::UpstreamRequestFailed => "the exchange with the upstream failed",
+        ResinError::UpstreamTimeout => "the upstream took too long",
+        ResinError::InternalError => "a defect of the proxy",
+    }
+}
+
+/// RFC 9209, section 2.3.
+fn proxy_status(error: ResinError, failure: Option<&Failure>) -> &'static str {
+    match error {
+        ResinError::AuthRequired | ResinError::AuthFailed | ResinError::AccountRejected => {
+            "http_request_denied"
+        }
+        ResinError::UrlParseError
+        | ResinError::InvalidProtocol
+        | ResinError::InvalidHost
+        | ResinError::PlatformNotFound => "http_request_error",
+        ResinError::NoAvailableNodes => "destination_unavailable",
+        ResinError::InternalError => "proxy_internal_error",
+        ResinError::UpstreamConnectFailed
+        | ResinError::UpstreamRequestFailed
+        | ResinError::UpstreamTimeout => failure.map_or("proxy_internal_error", of_failure),
+    }
+}
+
+fn of_failure(failure: &Failure) -> &'static str {
+    match failure.kind {
+        ErrKind::Timeout => match failure.phase {
+            Phase::Send | Phase::ResponseHead => "http_response_timeout",
+            Phase::Body => "http_response_incomplete",
+            _ => "connection_timeout",
+        },
+        ErrKind::DnsError => "dns_error",
+        ErrKind::ConnectionRefused => "connection_refused",
+        ErrKind::TlsCertInvalid | ErrKind::TlsUnknownAuthority | ErrKind::TlsHostnameInvalid => {
+            "tls_certificate_error"
+        }
+        ErrKind::TlsRecordHeader | ErrKind::TlsHandshake => "tls_protocol_error",
+        ErrKind::NetworkUnreachable
+        | ErrKind::HostUnreachable
+        | ErrKind::NodeRefused
+        | ErrKind::NodeAuthFailed => "destination_unavailable",
+        ErrKind::ProtocolError => "http_response_incomplete",
+        ErrKind::DialError
+        | ErrKind::ConnectionReset
+        | ErrKind::ConnectionAborted
+        | ErrKind::BrokenPipe
+        | ErrKind::Eof
+        | ErrKind::ReadError
+        | ErrKind::WriteError
+        | ErrKind::NetworkError
+        | ErrKind::Canceled => match failure.phase {
+            Phase::ResponseHead if failure.kind == ErrKind::Eof => "http_response_incomplete",
+            _ => "connection_terminated",
+        },
+    }
+}

@@ -1,0 +1,151 @@
+//! The body that goes to the client: nothing, a sentence of ours, or the upstream's answer with its record in tow.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
+
+use super::recording::{Outcome, Recording};
+use crate::{
+    model::{ErrKind, Phase, Stage},
+    upstream::{AnswerBody, Ending, Fault, Pulse},
+};
+
+/// What hyper sends to the client.
+pub(crate) enum ProxyBody {
+    Text(Full<Bytes>),
+    Answer(Box<Streaming>),
+}
+
+/// An upstream's answer on its way.
+pub(crate) struct Streaming {
+    body: AnswerBody,
+    recording: Recording,
+    stage: Stage,
+    /// Made when the body first has to wait: most are over before.
+    pulse: Option<Arc<Pulse>>,
+    watch: Watch,
+    /// The last poll found nothing: it is the upstream that is waited for.
+    waiting: bool,
+}
+
+/// How a body gets its pulse.
+pub(crate) type Watch = Box<dyn Fn() -> Arc<Pulse> + Send>;
+
+impl ProxyBody {
+    pub(crate) fn text(text: String) -> Self {
+        Self::Text(Full::new(Bytes::from(text)))
+    }
+
+    pub(crate) fn empty() -> Self {
+        Self::Text(Full::new(Bytes::new()))
+    }
+
+    /// The upstream's answer. Its record is written when it is over, or dropped.
+    pub(crate) fn answer(body: AnswerBody, recording: Recording, stage: Stage, watch: Watch) -> Self {
+        if body.ending() == Ending::Whole {
+            return Self::finished(recording);
+        }
+        Self::Answer(Box::new(Streaming { body, recording, stage, pulse: None, watch, waiting: false }))
+    }
+
+    fn finished(mut recording: Recording) -> Self {
+        recording.ended(Outcome::Whole);
+        Self::empty()
+    }
+}
+
+impl Streaming {
+    fn fail(&mut self, fault: Fault, net_ok: bool) {
+        self.recording.ended(Outcome::Ended { failure: fault.at(self.stage), net_ok });
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        if let Some(fault) = self.expired() {
+            self.fail(fault.clone(), !self.waiting);
+            return Poll::Ready(Some(Err(fault)));
+        }
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        self.waiting = polled.is_pending();
+        match polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(data) = frame.data_ref() {
+                    self.recording.ingress(data.len() as u64);
+                }
+                if self.body.ending() == Ending::Whole {
+                    self.recording.ended(Outcome::Whole);
+                } else {
+                    self.pulse.get_or_insert_with(&self.watch).beat();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(fault))) => {
+                let client_left =
+                    self.recording.upload.as_ref().is_some_and(crate::upstream::Upload::client_failed);
+                self.fail(fault.clone(), client_left);
+                Poll::Ready(Some(Err(fault)))
+            }
+            Poll::Ready(None) => {
+                self.recording.ended(Outcome::Whole);
+                Poll::Ready(None)
+            }
+            Poll::Pending => {
+                self.pulse.get_or_insert_with(&self.watch).waker.register(cx.waker());
+                Poll::Pending
+            }
+        }
+    }
+
+    fn expired(&self) -> Option<Fault> {
+        let expired = self.pulse.as_ref().is_some_and(|pulse| pulse.is_expired());
+        expired.then(|| Fault::timeout(Phase::Body, "nothing of the body moved"))
+    }
+}
+
+impl Body for ProxyBody {
+    type Data = Bytes;
+    type Error = Fault;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        match self.get_mut() {
+            Self::Text(full) => Pin::new(full).poll_frame(cx).map_err(|never| match never {}),
+            Self::Answer(streaming) => streaming.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Text(full) => full.is_end_stream(),
+            Self::Answer(streaming) => streaming.body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Text(full) => full.size_hint(),
+            Self::Answer(streaming) => streaming.body.size_hint(),
+        }
+    }
+}
+
+impl Drop for Streaming {
+    /// Dropped in the middle: the client left, or did not read for too long.
+    fn drop(&mut self) {
+        if self.recording.is_over() {
+            return;
+        }
+        let fault = match self.expired() {
+            Some(fault) if self.waiting => {
+                self.fail(fault, false);
+                return;
+            }
+            _ => Fault::new(Phase::Body, ErrKind::Canceled, "the client went away"),
+        };
+        self.fail(fault, true);
+    }
+}

@@ -1,0 +1,234 @@
+//! Forward and reverse: one request from top to bottom.
+//!
+//! Who is asking, in which platform, for what; then through the platform's nodes until one answers; then the answer.
+//! Nothing of the body is read before an upstream connection has taken the head.
+
+use std::sync::Arc;
+
+use http::{
+    HeaderValue, Request, Response, StatusCode, Version,
+    header::{HOST, UPGRADE},
+};
+use hyper::{body::Incoming, upgrade::OnUpgrade};
+
+use super::{
+    answer,
+    body::ProxyBody,
+    entry::Entry,
+    headers::{self, Onward},
+    identity::Identity,
+    listener::Client,
+    recording::Recording,
+    target::{self, ReversePath, Target},
+    tunnel,
+    worker::Worker,
+};
+use crate::{
+    model::{ErrKind, Phase, ResinError, Stage},
+    retry::{Answer, Ended, Exchange, Plan, carry},
+    routing,
+    upstream::{AnswerBody, Fault, Unsent, Upload},
+};
+
+/// Answers a forward or reverse request.
+pub(crate) async fn serve(
+    worker: &Arc<Worker>,
+    client: &Client,
+    mut request: Request<Incoming>,
+    entry: Entry,
+) -> Response<ProxyBody> {
+    let mut recording = Recording::begin(worker, client, &request, entry);
+    let (pool, target) = match route(worker, &request, entry, &mut recording) {
+        Ok(route) => route,
+        Err(error) => return refuse(recording, error, entry),
+    };
+    let asked = upgrade_asked(&request);
+    let on_upgrade = asked.as_ref().map(|_| hyper::upgrade::on(&mut request));
+    let method = request.method().clone();
+    let request = outgoing(request, &target, entry, asked, &mut recording);
+
+    let (round_trip, copy) = stages(entry);
+    let exchange = Exchange {
+        dialer: &worker.dialer,
+        pool: &worker.pool,
+        destination: &target.destination,
+        patience: worker.patience,
+        stage: round_trip,
+    };
+    let left = || client.has_left();
+    let host = target.destination.authority.host.to_string();
+    let plan = Plan {
+        nodes: &pool,
+        limits: worker.limits,
+        span: &recording.span,
+        metrics: &worker.metrics,
+        propagate: worker.trace_propagate,
+        client_left: &left,
+        method: &method,
+        host: &host,
+        port: target.destination.authority.port,
+    };
+    match carry(&exchange, request, &plan, &mut recording.trail).await {
+        Ok(answer) if answer.answered.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            switch(worker, client, answer, on_upgrade, recording, entry)
+        }
+        Ok(answer) => stream(worker, client, answer, recording, copy),
+        Err(Ended::NoNodes) => refuse(recording, ResinError::NoAvailableNodes, entry),
+        Err(Ended::Failed) => {
+            let error = answer::code(recording.trail.failure.as_ref(), entry);
+            refuse(recording, error, entry)
+        }
+        // Nobody will read this.
+        Err(Ended::ClientLeft) => {
+            drop(recording);
+            answer::refuse(ResinError::UpstreamRequestFailed, entry, None)
+        }
+    }
+}
+
+/// Credentials, then platform, then target.
+fn route(
+    worker: &Worker,
+    request: &Request<Incoming>,
+    entry: Entry,
+    recording: &mut Recording,
+) -> Result<(Arc<routing::Pool>, Target), ResinError> {
+    let reverse = (entry == Entry::Reverse).then(|| ReversePath::split(request.uri()));
+    let identity = match &reverse {
+        None => Identity::of_proxy(request.headers(), &worker.token)?,
+        Some(path) => {
+            let mut identity = path.identity(&worker.token)?;
+            if let Some(account) = request.headers().get("x-resin-account").filter(|value| !value.is_empty())
+            {
+                let account =
+                    std::str::from_utf8(account.as_bytes()).map_err(|_| ResinError::AccountRejected)?;
+                account.clone_into(&mut identity.account);
+            }
+            identity
+        }
+    };
+    let pool = find_platform(worker, identity, recording)?;
+    let target = match &reverse {
+        None => target::forward(request)?,
+        Some(path) => path.target()?,
+    };
+    recording.aimed_at(&target.destination.authority, Some(target.url()));
+    Ok((pool, target))
+}
+
+/// The platform that was asked for, with an account that can be kept.
+pub(super) fn find_platform(
+    worker: &Worker,
+    identity: Identity,
+    recording: &mut Recording,
+) -> Result<Arc<routing::Pool>, ResinError> {
+    let checked = identity.check();
+    let found = worker.directory.current().platform(&identity.platform).cloned();
+    let refused = if checked.is_err() { Identity { account: String::new(), ..identity } } else { identity };
+    recording.asked_by(refused);
+    let pool = found.ok_or(ResinError::PlatformNotFound)?;
+    recording.routed(&pool);
+    checked?;
+    Ok(pool)
+}
+
+/// An upgrade that can be carried: not over HTTP/2, and not to another version of HTTP.
+fn upgrade_asked(request: &Request<Incoming>) -> Option<HeaderValue> {
+    let asked = headers::upgrade(request.headers()).filter(|_| request.version() == Version::HTTP_11)?;
+    let http = asked
+        .to_str()
+        .is_ok_and(|text| text.split(',').any(|token| token.trim().eq_ignore_ascii_case("h2c")));
+    (!http).then_some(asked)
+}
+
+/// The request as the upstream is to see it, the body in its slot.
+fn outgoing(
+    request: Request<Incoming>,
+    target: &Target,
+    entry: Entry,
+    upgrade: Option<HeaderValue>,
+    recording: &mut Recording,
+) -> Box<Unsent> {
+    let (mut head, body) = request.into_parts();
+    let onward = if entry == Entry::Reverse { Onward::ReverseRequest } else { Onward::ForwardRequest };
+    headers::clean(&mut head.headers, onward);
+    if let Ok(host) = HeaderValue::from_str(&target.host) {
+        head.headers.insert(HOST, host);
+    }
+    if let Some(protocol) = upgrade {
+        headers::ask_upgrade(&mut head.headers, protocol);
+    }
+    let upload = Upload::new(body);
+    if upload.as_ref().is_some_and(|upload| upload.exact_length().is_none()) {
+        headers::ask_chunked(&mut head.headers);
+    }
+    recording.upload.clone_from(&upload);
+    let uri = http::Uri::from(target.path.clone());
+    Box::new(Unsent { method: head.method, uri, headers: head.headers, upload })
+}
+
+fn stages(entry: Entry) -> (Stage, Stage) {
+    match entry {
+        Entry::Reverse => (Stage::ReverseRoundtrip, Stage::ReverseUpstreamToClientCopy),
+        Entry::Forward | Entry::Connect => (Stage::ForwardRoundtrip, Stage::ForwardUpstreamToClientCopy),
+    }
+}
+
+/// The upstream's answer goes to the client as it comes.
+fn stream(
+    worker: &Arc<Worker>,
+    client: &Client,
+    answer: Answer,
+    mut recording: Recording,
+    copy: Stage,
+) -> Response<ProxyBody> {
+    let Answer { answered, key } = answer;
+    let (mut head, incoming) = answered.response.into_parts();
+    let version = std::mem::replace(&mut head.version, Version::HTTP_11);
+    headers::clean(&mut head.headers, Onward::Response);
+    recording.status(head.status.as_u16());
+    let pool = Arc::clone(&worker.pool);
+    let body = AnswerBody::new(incoming, version, answered.connection, answered.upload, pool, key);
+    let (worker, hang_up) = (Arc::clone(worker), client.hang_up.clone());
+    let watch = Box::new(move || worker.watchdog.watch(hang_up.clone()));
+    Response::from_parts(head, ProxyBody::answer(body, recording, copy, watch))
+}
+
+/// The upstream switches protocols: from here on it is a tunnel, if that was asked for.
+fn switch(
+    worker: &Arc<Worker>,
+    client: &Client,
+    answer: Answer,
+    on_upgrade: Option<OnUpgrade>,
+    mut recording: Recording,
+    entry: Entry,
+) -> Response<ProxyBody> {
+    let (mut head, _) = answer.answered.response.into_parts();
+    let protocol = head.headers.get(UPGRADE).cloned();
+    let link = answer.answered.connection.into_upgraded();
+    let (Some(on_upgrade), Some(protocol), Some((link, early))) = (on_upgrade, protocol, link) else {
+        let fault = Fault::new(Phase::ResponseHead, ErrKind::ProtocolError, "a 101 that nobody asked for");
+        recording.trail.failure = Some(fault.at(stages(entry).0));
+        let error = ResinError::UpstreamRequestFailed;
+        return refuse(recording, error, entry);
+    };
+    headers::clean(&mut head.headers, Onward::Response);
+    headers::ask_upgrade(&mut head.headers, protocol);
+    head.version = Version::HTTP_11;
+    recording.status(StatusCode::SWITCHING_PROTOCOLS.as_u16());
+    tunnel::spawn(
+        worker,
+        client,
+        on_upgrade,
+        link.with_early(early),
+        recording,
+        tunnel::Kind::Upgrade(stages(entry).1),
+    );
+    Response::from_parts(head, ProxyBody::empty())
+}
+
+fn refuse(mut recording: Recording, error: ResinError, entry: Entry) -> Response<ProxyBody> {
+    let response = answer::refuse(error, entry, recording.trail.failure.as_ref());
+    recording.refused(error, response.status().as_u16());
+    response
+}

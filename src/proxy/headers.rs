@@ -1,0 +1,120 @@
+//! What may pass in a head, and what belongs to one hop alone (RFC 9110, section 7.6.1).
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{CONNECTION, TE, TRANSFER_ENCODING, UPGRADE},
+};
+
+/// Reverse requests come from clients that do not know of a proxy: what others said of their identity stays here.
+const FORWARDING_IDENTITY: [&str; 6] =
+    ["forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip"];
+
+/// Where a head goes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Onward {
+    ForwardRequest,
+    ReverseRequest,
+    Response,
+}
+
+/// Whether `Connection` asks for an upgrade, and to what.
+pub(crate) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
+    let asked = has_token(headers, &CONNECTION, "upgrade");
+    if asked { headers.get(UPGRADE).cloned() } else { None }
+}
+
+/// Removes what belongs to this hop, and what is nobody's business further on.
+pub(crate) fn clean(headers: &mut HeaderMap, onward: Onward) {
+    let named: Vec<HeaderName> = connection_named(headers);
+    let trailers = onward != Onward::Response && has_token(headers, &TE, "trailers");
+    let unwanted: Vec<HeaderName> =
+        headers.keys().filter(|name| !passes(name.as_str(), onward)).cloned().collect();
+    for name in unwanted.iter().chain(&named) {
+        headers.remove(name);
+    }
+    if trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        headers.insert(CONNECTION, HeaderValue::from_static("te"));
+    }
+}
+
+/// Asks the next hop for the same upgrade.
+pub(crate) fn ask_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
+    headers.insert(UPGRADE, protocol);
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+}
+
+/// The body has no length that is known: hyper would leave it away with GET and the like.
+pub(crate) fn ask_chunked(headers: &mut HeaderMap) {
+    headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+}
+
+fn passes(name: &str, onward: Onward) -> bool {
+    match name {
+        "connection"
+        | "keep-alive"
+        | "proxy-connection"
+        | "te"
+        | "transfer-encoding"
+        | "upgrade"
+        | "proxy-authenticate"
+        | "proxy-authorization"
+        | "proxy-authentication-info" => false,
+        name if name.starts_with("x-resin-") => false,
+        name if onward == Onward::ReverseRequest => {
+            !name.starts_with("x-forwarded-") && !FORWARDING_IDENTITY.contains(&name)
+        }
+        _ => true,
+    }
+}
+
+fn connection_named(headers: &HeaderMap) -> Vec<HeaderName> {
+    let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).filter_map(|token| token.trim().parse().ok()).collect()
+}
+
+fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|found| found.trim().eq_ignore_ascii_case(token))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cleaned(fields: &[(&str, &str)], onward: Onward) -> Vec<String> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+        }
+        clean(&mut headers, onward);
+        let mut names: Vec<String> = headers.keys().map(ToString::to_string).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn what_belongs_to_one_hop_goes_no_further() {
+        let fields = [
+            ("connection", "close, X-Private"),
+            ("x-private", "1"),
+            ("keep-alive", "1"),
+            ("proxy-authorization", "x"),
+            ("x-resin-account", "a"),
+            ("te", "gzip"),
+            ("upgrade", "h2c"),
+            ("transfer-encoding", "chunked"),
+            ("accept", "*/*"),
+            ("via", "1.1 x"),
+            ("x-forwarded-for", "1.2.3.4"),
+        ];
+        assert_eq!(cleaned(&fields, Onward::ForwardRequest), ["accept", "via", "x-forwarded-for"]);
+        assert_eq!(cleaned(&fields, Onward::ReverseRequest), ["accept"]);
+    }
+
+    #[test]
+    fn trailers_are_asked_for_where_the_client_did() {
+        assert_eq!(cleaned(&[("te", "deflate, Trailers")], Onward::ForwardRequest), ["connection", "te"]);
+        assert!(cleaned(&[("te", "trailers")], Onward::Response).is_empty());
+    }
+}

@@ -1,0 +1,227 @@
+//! The guard of a request's record: whatever becomes of the request, dropping this writes its one record.
+//!
+//! It also closes the request's span, counts it, and keeps the drain waiting while it lives. Nobody is woken by it.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use http::Request;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::{entry::Entry, identity::Identity, listener::Client, worker::Worker};
+use crate::{
+    drain,
+    model::{Authority, Failure, ProxyType, ResinError},
+    record::Record,
+    retry::Trail,
+    routing,
+    telemetry::{self, RequestEnd, RequestSpan, SpanName},
+    upstream::Upload,
+};
+
+const MAX_METHOD: usize = 64;
+const MAX_URL: usize = 8 * 1024;
+
+/// A request that will be recorded.
+pub(crate) struct Recording {
+    worker: Arc<Worker>,
+    record: Option<Box<Record>>,
+    started: Instant,
+    entry: Entry,
+    outcome: Outcome,
+    pub(crate) span: RequestSpan,
+    pub(crate) trail: Trail,
+    pub(crate) upload: Option<Upload>,
+    _in_flight: drain::Guard,
+}
+
+/// How it stands with the request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Not over. Dropped now, it is the client that left.
+    UnderWay,
+    /// The proxy itself answered.
+    Refused,
+    /// The upstream's answer, or the tunnel, went through.
+    Whole,
+    /// A tunnel's clean end that has a name of its own, or a client that left in the middle.
+    Ended { failure: Failure, net_ok: bool },
+}
+
+impl Recording {
+    pub(crate) fn begin<B>(
+        worker: &Arc<Worker>,
+        client: &Client,
+        request: &Request<B>,
+        entry: Entry,
+    ) -> Self {
+        let started_at = SystemTime::now();
+        let name = match entry {
+            Entry::Connect => SpanName::Connect,
+            Entry::Forward => SpanName::Forward,
+            Entry::Reverse => SpanName::Reverse,
+        };
+        let span = worker.tracing.request(request.headers(), name, request.method(), started_at);
+        let method = request.method().as_str();
+        let record = Record {
+            id: Uuid::now_v7(),
+            started_at,
+            duration: Duration::ZERO,
+            proxy_type: if entry == Entry::Reverse { ProxyType::Reverse } else { ProxyType::Forward },
+            client_ip: client.ip,
+            platform_id: None,
+            platform_name: Arc::clone(&worker.no_name),
+            account: String::new(),
+            target_host: String::new(),
+            target_port: 0,
+            target_url: String::new(),
+            node: None,
+            net_ok: true,
+            http_method: method[..method.len().min(MAX_METHOD)].to_owned(),
+            http_status: 0,
+            resin_error: None,
+            failure: None,
+            request_written: false,
+            ingress_bytes: 0,
+            egress_bytes: 0,
+            retries: Vec::new(),
+            trace_id: span.trace_id(),
+        };
+        Self {
+            worker: Arc::clone(worker),
+            record: Some(Box::new(record)),
+            started: Instant::now(),
+            entry,
+            outcome: Outcome::UnderWay,
+            span,
+            trail: Trail::default(),
+            upload: None,
+            _in_flight: worker.drain.guard(),
+        }
+    }
+
+    /// Whom the client says it is, known or not.
+    pub(crate) fn asked_by(&mut self, identity: Identity) {
+        if let Some(record) = &mut self.record {
+            record.platform_name = Arc::from(identity.platform);
+            record.account = identity.account;
+        }
+    }
+
+    pub(crate) fn routed(&mut self, pool: &routing::Pool) {
+        if let Some(record) = &mut self.record {
+            record.platform_id = Some(pool.platform.id);
+            record.platform_name = Arc::clone(&pool.name);
+        }
+    }
+
+    pub(crate) fn aimed_at(&mut self, authority: &Authority, url: Option<String>) {
+        if let Some(record) = &mut self.record {
+            record.target_host = authority.host.to_string();
+            record.target_port = authority.port;
+            let mut url = url.unwrap_or_default();
+            if url.len() > MAX_URL {
+                let cut = (0..=MAX_URL).rev().find(|at| url.is_char_boundary(*at)).unwrap_or(0);
+                url.truncate(cut);
+            }
+            record.target_url = url;
+        }
+    }
+
+    /// The head of an answer goes to the client.
+    pub(crate) fn status(&mut self, status: u16) {
+        if let Some(record) = &mut self.record {
+            record.http_status = status;
+        }
+    }
+
+    /// The proxy answers itself.
+    pub(crate) fn refused(&mut self, error: ResinError, status: u16) {
+        self.outcome = Outcome::Refused;
+        if let Some(record) = &mut self.record {
+            record.resin_error = Some(error);
+            record.http_status = status;
+            record.net_ok = !matches!(
+                error,
+                ResinError::NoAvailableNodes
+                    | ResinError::UpstreamConnectFailed
+                    | ResinError::UpstreamRequestFailed
+                    | ResinError::UpstreamTimeout
+            );
+        }
+    }
+
+    pub(crate) fn ended(&mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+
+    /// Whether how it ended is known.
+    pub(crate) fn is_over(&self) -> bool {
+        self.outcome != Outcome::UnderWay
+    }
+
+    /// Payload to the client.
+    pub(crate) fn ingress(&mut self, bytes: u64) {
+        if let Some(record) = &mut self.record {
+            record.ingress_bytes += bytes;
+        }
+    }
+
+    /// Payload of a tunnel, both ways.
+    pub(crate) fn moved(&mut self, ingress: u64, egress: u64) {
+        if let Some(record) = &mut self.record {
+            record.ingress_bytes = ingress;
+            record.egress_bytes = egress;
+        }
+    }
+
+    fn finish(&mut self, mut record: Box<Record>) {
+        match std::mem::replace(&mut self.outcome, Outcome::Whole) {
+            Outcome::UnderWay => self.trail.client_left(),
+            Outcome::Refused | Outcome::Whole => {}
+            Outcome::Ended { failure, net_ok } => {
+                self.trail.failure = Some(failure);
+                record.net_ok = net_ok;
+            }
+        }
+        record.duration = self.started.elapsed();
+        record.node = self.trail.node.take();
+        record.failure = self.trail.failure.take();
+        record.request_written = self.trail.request_written;
+        record.retries = std::mem::take(&mut self.trail.retries);
+        if let Some(upload) = &self.upload {
+            record.egress_bytes = upload.sent();
+        }
+        let path = match self.entry {
+            Entry::Connect => telemetry::Path::Connect,
+            Entry::Forward => telemetry::Path::Forward,
+            Entry::Reverse => telemetry::Path::Reverse,
+        };
+        self.worker.metrics.request_done(path, record.http_status, record.resin_error, record.duration);
+        let span = std::mem::take(&mut self.span);
+        if span.is_recording() {
+            span.end(RequestEnd {
+                method: &record.http_method,
+                status: record.http_status,
+                platform: &record.platform_name,
+                host: &record.target_host,
+                port: record.target_port,
+                client: record.client_ip,
+                error: record.resin_error,
+                failure: record.failure.as_ref(),
+            });
+        }
+        self.worker.journal.put(*record);
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        if let Some(record) = self.record.take() {
+            self.finish(record);
+        }
+    }
+}

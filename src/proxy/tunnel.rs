@@ -1,0 +1,263 @@
+//! CONNECT: one tunnel from top to bottom; and what follows a 101.
+//!
+//! Until the tunnel stands, failures are tried elsewhere as the boundary allows. From the 200 on nothing is.
+
+use std::{future::poll_fn, sync::Arc, task::Poll};
+
+use http::{Request, Response, StatusCode, Version};
+use hyper::{
+    body::Incoming,
+    upgrade::{OnUpgrade, Upgraded},
+};
+use hyper_util::rt::TokioIo;
+
+use super::{
+    answer,
+    body::ProxyBody,
+    entry::Entry,
+    exchange::find_platform,
+    identity::Identity,
+    listener::{Client, ClientIo},
+    recording::{Outcome, Recording},
+    relay::{Broken, Buffers, Flow},
+    target,
+    worker::Worker,
+};
+use crate::{
+    model::{Authority, ErrKind, Phase, ResinError, Stage},
+    retry::{Ended, OpenTunnel, Plan, carry},
+    routing,
+    telemetry::TunnelGuard,
+    upstream::{Fault, Link, Pulse},
+};
+
+/// Answers a CONNECT request.
+pub(crate) async fn serve(
+    worker: &Arc<Worker>,
+    client: &Client,
+    mut request: Request<Incoming>,
+) -> Response<ProxyBody> {
+    let mut recording = Recording::begin(worker, client, &request, Entry::Connect);
+    if request.version() == Version::HTTP_2 {
+        return not_over_http2(recording);
+    }
+    let (pool, authority) = match route(worker, &request, &mut recording) {
+        Ok(route) => route,
+        Err(error) => return refuse(recording, error),
+    };
+    let errand = OpenTunnel { dialer: &worker.dialer, authority: &authority };
+    let left = || client.has_left();
+    let host = authority.host.to_string();
+    let plan = Plan {
+        nodes: &pool,
+        limits: worker.limits,
+        span: &recording.span,
+        metrics: &worker.metrics,
+        propagate: false,
+        client_left: &left,
+        method: request.method(),
+        host: &host,
+        port: authority.port,
+    };
+    match carry(&errand, (), &plan, &mut recording.trail).await {
+        Ok(link) => {
+            recording.status(StatusCode::OK.as_u16());
+            recording.trail.request_written = false;
+            let on_upgrade = hyper::upgrade::on(&mut request);
+            spawn(worker, client, on_upgrade, link, recording, Kind::Connect);
+            Response::new(ProxyBody::empty())
+        }
+        Err(Ended::NoNodes) => refuse(recording, ResinError::NoAvailableNodes),
+        Err(Ended::Failed) => {
+            let error = answer::code(recording.trail.failure.as_ref(), Entry::Connect);
+            refuse(recording, error)
+        }
+        // Nobody will read this.
+        Err(Ended::ClientLeft) => {
+            drop(recording);
+            answer::refuse(ResinError::UpstreamConnectFailed, Entry::Connect, None)
+        }
+    }
+}
+
+/// Credentials, then platform, then target.
+fn route(
+    worker: &Worker,
+    request: &Request<Incoming>,
+    recording: &mut Recording,
+) -> Result<(Arc<routing::Pool>, Authority), ResinError> {
+    let identity = Identity::of_proxy(request.headers(), &worker.token)?;
+    let pool = find_platform(worker, identity, recording)?;
+    let authority = target::connect(request)?;
+    recording.aimed_at(&authority, None);
+    Ok((pool, authority))
+}
+
+fn refuse(mut recording: Recording, error: ResinError) -> Response<ProxyBody> {
+    let response = answer::refuse(error, Entry::Connect, recording.trail.failure.as_ref());
+    recording.refused(error, response.status().as_u16());
+    response
+}
+
+fn not_over_http2(mut recording: Recording) -> Response<ProxyBody> {
+    let mut response = Response::new(ProxyBody::text("CONNECT is taken over HTTP/1.1 only\n".to_owned()));
+    *response.status_mut() = StatusCode::NOT_IMPLEMENTED;
+    recording.status(StatusCode::NOT_IMPLEMENTED.as_u16());
+    recording.ended(Outcome::Whole);
+    response
+}
+
+/// What a tunnel came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Connect,
+    /// A 101 on forward or reverse, with the stage that its failures have.
+    Upgrade(Stage),
+}
+
+/// Lets the tunnel run on this thread, once hyper has let go of the client's side.
+pub(crate) fn spawn(
+    worker: &Arc<Worker>,
+    client: &Client,
+    on_upgrade: OnUpgrade,
+    link: Link,
+    mut recording: Recording,
+    kind: Kind,
+) {
+    let worker = Arc::clone(worker);
+    let pulse = worker.watchdog.watch(client.hang_up.clone());
+    tokio::spawn(async move {
+        let client = match on_upgrade.await.map(Upgraded::downcast::<TokioIo<ClientIo>>) {
+            Ok(Ok(parts)) => parts.io.into_inner().with_early(parts.read_buf),
+            // The client left before its answer was written, or hyper holds something else than we gave it.
+            Ok(Err(_)) | Err(_) => {
+                let stage = match kind {
+                    Kind::Connect => Stage::ConnectHijack,
+                    Kind::Upgrade(stage) => stage,
+                };
+                let failure = Fault::new(Phase::Tunnel, ErrKind::Canceled, "the client went away").at(stage);
+                recording.ended(Outcome::Ended { failure, net_ok: true });
+                return;
+            }
+        };
+        let open = worker.metrics.tunnel_opened();
+        let tunnel =
+            Tunnel { up: Flow::default(), down: Flow::default(), recording, kind, pulse, _open: open };
+        tunnel.run(client, link, &worker.buffers).await;
+    });
+}
+
+/// A tunnel that stands, with its record in tow.
+struct Tunnel {
+    up: Flow,
+    down: Flow,
+    recording: Recording,
+    kind: Kind,
+    pulse: Arc<Pulse>,
+    _open: TunnelGuard,
+}
+
+/// How a tunnel ended.
+enum TunnelEnd {
+    /// Both sides closed.
+    Clean,
+    Upstream(Fault, Stage),
+    Client,
+    Idle,
+}
+
+impl Tunnel {
+    async fn run(mut self, mut client: ClientIo, mut link: Link, buffers: &Buffers) {
+        let end = poll_fn(|cx| {
+            self.pulse.waker.register(cx.waker());
+            if self.pulse.is_expired() {
+                return Poll::Ready(TunnelEnd::Idle);
+            }
+            match self.up.poll(cx, &mut client, &mut link, buffers, &self.pulse) {
+                Poll::Ready(Err(Broken::Read(_))) => return Poll::Ready(TunnelEnd::Client),
+                Poll::Ready(Err(Broken::Write(error))) => {
+                    let fault = Fault::io(Phase::Tunnel, &error, ErrKind::WriteError);
+                    return Poll::Ready(TunnelEnd::Upstream(fault, Stage::ConnectClientToUpstreamCopy));
+                }
+                Poll::Ready(Ok(())) | Poll::Pending => {}
+            }
+            match self.down.poll(cx, &mut link, &mut client, buffers, &self.pulse) {
+                Poll::Ready(Err(Broken::Write(_))) => return Poll::Ready(TunnelEnd::Client),
+                Poll::Ready(Err(Broken::Read(error))) => {
+                    let fault = Fault::io(Phase::Tunnel, &error, ErrKind::ReadError);
+                    return Poll::Ready(TunnelEnd::Upstream(fault, Stage::ConnectUpstreamToClientCopy));
+                }
+                Poll::Ready(Ok(())) | Poll::Pending => {}
+            }
+            if self.up.is_closed() && self.down.is_closed() {
+                Poll::Ready(TunnelEnd::Clean)
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
+        if matches!(end, TunnelEnd::Upstream(..)) {
+            // The client must not take what it has for the whole.
+            client.reset();
+        }
+        let outcome = self.outcome(end);
+        self.recording.ended(outcome);
+    }
+
+    fn outcome(&self, end: TunnelEnd) -> Outcome {
+        match end {
+            TunnelEnd::Clean => self.clean_end(),
+            TunnelEnd::Upstream(fault, stage) => {
+                Outcome::Ended { failure: fault.at(self.stage(stage)), net_ok: false }
+            }
+            TunnelEnd::Client => {
+                let fault = Fault::new(Phase::Tunnel, ErrKind::Canceled, "the client went away");
+                let stage = self.stage(Stage::ConnectUpstreamToClientCopy);
+                Outcome::Ended { failure: fault.at(stage), net_ok: true }
+            }
+            TunnelEnd::Idle => {
+                let fault = Fault::timeout(Phase::Tunnel, "nothing moved in the tunnel");
+                let stage = self.stage(Stage::ConnectUpstreamToClientCopy);
+                Outcome::Ended { failure: fault.at(stage), net_ok: true }
+            }
+        }
+    }
+
+    /// Clean ends that have a name: nothing moved at all, or only one way.
+    fn clean_end(&self) -> Outcome {
+        let (stage, what, net_ok) = match (self.kind, self.up.bytes, self.down.bytes) {
+            (Kind::Connect, 0, 0) => (Stage::ConnectZeroTraffic, "closed without a byte either way", true),
+            (Kind::Connect, _, 0) => {
+                (Stage::ConnectNoIngressTraffic, "closed without a byte from the upstream", false)
+            }
+            (Kind::Connect, 0, _) => {
+                (Stage::ConnectNoEgressTraffic, "closed without a byte from the client", true)
+            }
+            _ => return Outcome::Whole,
+        };
+        let fault = Fault::new(Phase::Tunnel, ErrKind::Eof, what);
+        Outcome::Ended { failure: fault.at(stage), net_ok }
+    }
+
+    fn stage(&self, connect: Stage) -> Stage {
+        match self.kind {
+            Kind::Connect => connect,
+            Kind::Upgrade(stage) => stage,
+        }
+    }
+}
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        self.recording.moved(self.down.bytes, self.up.bytes);
+        if self.kind == Kind::Connect {
+            self.recording.trail.request_written = self.up.bytes > 0;
+        }
+        if !self.recording.is_over() {
+            // Our own drain ended it.
+            let fault = Fault::new(Phase::Tunnel, ErrKind::Canceled, "the proxy was stopped");
+            let stage = self.stage(Stage::ConnectUpstreamToClientCopy);
+            self.recording.ended(Outcome::Ended { failure: fault.at(stage), net_ok: true });
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! The loop: one attempt after another, until one is answered or the boundary says no.
+//!
+//! This is the only place where a request goes out again, and it cannot without `request = whole`.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{
+    attempt::{Errand, Failed},
+    boundary::{End, Left, verdict},
+    trail::{Progress, Trail},
+};
+use crate::{
+    model::{Node, NodeHash, Verdict},
+    routing,
+    telemetry::{AttemptEnd, AttemptSpan, Metrics, RequestSpan},
+    upstream::Fault,
+};
+
+/// How long attempts may take until they have a connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Each (`RESIN_CONNECT_TIMEOUT`).
+    pub(crate) connect: Duration,
+    /// All together (`RESIN_RETRY_DEADLINE`).
+    pub(crate) deadline: Duration,
+}
+
+/// What a request is carried by.
+pub(crate) struct Plan<'a> {
+    pub(crate) nodes: &'a routing::Pool,
+    pub(crate) limits: Limits,
+    pub(crate) span: &'a RequestSpan,
+    pub(crate) metrics: &'a Metrics,
+    /// The upstream is told the trace (`RESIN_TRACE_PROPAGATE`).
+    pub(crate) propagate: bool,
+    /// Whether the client is known to be gone.
+    pub(crate) client_left: &'a (dyn Fn() -> bool + Sync),
+    pub(crate) method: &'a http::Method,
+    pub(crate) host: &'a str,
+    pub(crate) port: u16,
+}
+
+/// Why there is no answer. The failure itself is in the trail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// Nothing was routable for the first attempt.
+    NoNodes,
+    /// The last attempt failed.
+    Failed,
+    /// The client left; nobody is to blame.
+    ClientLeft,
+}
+
+/// Carries `request` through the platform's nodes.
+pub(crate) async fn carry<E: Errand>(
+    errand: &E,
+    request: E::Request,
+    plan: &Plan<'_>,
+    trail: &mut Trail,
+) -> Result<E::Answer, Ended> {
+    match u32::try_from(plan.nodes.platform.max_retries) {
+        Ok(retries) if retries > 0 => through_several(errand, request, retries, plan, trail).await,
+        _ => through_one(errand, request, plan, trail).await,
+    }
+}
+
+/// Retry is off: one attempt, and nothing is kept for another.
+async fn through_one<E: Errand>(
+    errand: &E,
+    request: E::Request,
+    plan: &Plan<'_>,
+    trail: &mut Trail,
+) -> Result<E::Answer, Ended> {
+    let node = plan.nodes.pick(&[], fastrand_below).ok_or(Ended::NoNodes)?;
+    let now = Instant::now();
+    let deadline = now + plan.limits.connect.min(plan.limits.deadline);
+    let span = plan.span.attempt(1);
+    let left = Left { enabled: false, retries: 0, untried_nodes: 0, deadline };
+    match errand.attempt(request, node, deadline, trail.begin(node, errand.stage())).await {
+        Ok(answer) => Ok(plan.answered(answer, trail, span)),
+        Err(failed) => Err(plan.failed(failed, left, trail, span).1),
+    }
+}
+
+async fn through_several<E: Errand>(
+    errand: &E,
+    mut request: E::Request,
+    retries: u32,
+    plan: &Plan<'_>,
+    trail: &mut Trail,
+) -> Result<E::Answer, Ended> {
+    let deadline = Instant::now() + plan.limits.deadline;
+    let mut tried: Vec<NodeHash> = Vec::new();
+    let mut retries_left = retries;
+    let mut untried = plan.nodes.nodes.len();
+    loop {
+        let node = plan.nodes.pick(&tried, fastrand_below).ok_or(Ended::NoNodes)?;
+        let until = share(Instant::now(), deadline, plan.limits.connect, retries_left, untried);
+        let span = plan.span.attempt(retries - retries_left + 1);
+        match errand.attempt(request, node, until, trail.begin(node, errand.stage())).await {
+            Ok(answer) => return Ok(plan.answered(answer, trail, span)),
+            Err(failed) => {
+                untried -= 1;
+                let left = Left { enabled: true, retries: retries_left, untried_nodes: untried, deadline };
+                match plan.failed(failed, left, trail, span) {
+                    (Some(whole), _) => request = whole,
+                    (None, ended) => return Err(ended),
+                }
+                plan.metrics.retried();
+                trail.retried();
+                tried.push(node.hash);
+                retries_left -= 1;
+            }
+        }
+    }
+}
+
+/// When this attempt must have its connection, so that it cannot eat the time of those that may follow.
+fn share(now: Instant, deadline: Instant, connect: Duration, retries_left: u32, untried: usize) -> Instant {
+    let attempts_left = (retries_left + 1).min(u32::try_from(untried).unwrap_or(u32::MAX)).max(1);
+    now + connect.min(deadline.saturating_duration_since(now) / attempts_left)
+}
+
+fn fastrand_below(limit: usize) -> usize {
+    fastrand::usize(..limit)
+}
+
+impl Plan<'_> {
+    fn answered<A>(&self, answer: A, trail: &mut Trail, span: AttemptSpan) -> A {
+        if let (Some(live), Some(node)) = (&trail.live, &trail.node) {
+            self.metrics.attempt_answered(live.connected);
+            self.end_span(span, node, live, None, Verdict::Answered, true);
+        }
+        trail.answered();
+        answer
+    }
+
+    /// Judges a failure. The request comes back exactly when it is to be carried on.
+    fn failed<R>(
+        &self,
+        failed: Failed<R>,
+        left: Left,
+        trail: &mut Trail,
+        span: AttemptSpan,
+    ) -> (Option<R>, Ended) {
+        let client_left = (self.client_left)();
+        let (request, fault, end) = match failed {
+            Failed::Sent { fault } => {
+                (None, fault, if client_left { End::ClientLeft } else { End::Uncertain })
+            }
+            Failed::Unsent { request, fault } if client_left => (Some(request), fault, End::ClientLeft),
+            Failed::Unsent { request, fault } if fault.exhausted => (Some(request), fault, End::Exhausted),
+            Failed::Unsent { request, fault } => (Some(request), fault, End::Unwritten),
+        };
+        let written = request.is_none();
+        let verdict = verdict(end, left, Instant::now());
+        if end == End::ClientLeft {
+            if let (Some(live), Some(node)) = (&trail.live, &trail.node) {
+                let canceled =
+                    Fault::new(live.phase, crate::model::ErrKind::Canceled, "the client went away");
+                self.count(&canceled, verdict, live);
+                self.end_span(span, node, live, Some(&canceled), verdict, written);
+                trail.failed(canceled, written);
+            }
+            return (None, Ended::ClientLeft);
+        }
+        if let (Some(live), Some(node)) = (&trail.live, &trail.node) {
+            self.count(&fault, verdict, live);
+            self.end_span(span, node, live, Some(&fault), verdict, written);
+        }
+        trail.failed(fault, written);
+        match verdict {
+            Verdict::Retried => (request, Ended::Failed),
+            _ => (None, Ended::Failed),
+        }
+    }
+
+    fn count(&self, fault: &Fault, verdict: Verdict, live: &Progress) {
+        self.metrics.attempt_failed(live.stage, fault.kind, verdict);
+    }
+
+    fn end_span(
+        &self,
+        mut span: AttemptSpan,
+        node: &Arc<Node>,
+        live: &Progress,
+        fault: Option<&Fault>,
+        verdict: Verdict,
+        written: bool,
+    ) {
+        if !span.is_recording() {
+            return;
+        }
+        if live.stale {
+            span.stale_connection();
+        }
+        span.end(AttemptEnd {
+            node,
+            platform: &self.nodes.name,
+            method: self.method.as_str(),
+            host: self.host,
+            port: self.port,
+            peer: live.wire.as_ref().map(|wire| wire.peer()),
+            failure: fault.map(|fault| fault.clone().at(live.stage)).as_ref(),
+            verdict,
+            request_written: written,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_attempt_may_eat_the_time_of_those_that_may_follow() {
+        let now = Instant::now();
+        let at = |seconds: u64| now + Duration::from_secs(seconds);
+        let connect = Duration::from_secs(5);
+        assert_eq!(share(now, at(15), connect, 2, 10), at(5));
+        assert_eq!(share(now, at(9), connect, 2, 10), at(3));
+        assert_eq!(share(now, at(9), connect, 16, 3), at(3));
+        assert_eq!(share(now, at(4), connect, 0, 10), at(4));
+        assert_eq!(share(now, now, connect, 3, 10), now);
+    }
+}

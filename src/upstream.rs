@@ -1,0 +1,29 @@
+//! Reaching a node and, through it, an origin.
+//!
+//! [`Dialer`] makes a [`Link`] (TCP, TLS to the node, the node's handshake, TLS to the origin), counted right above TCP.
+//! [`Connection`] is one HTTP/1.1 connection over a link, owned by whoever uses it; sending on it says whether anything
+//! of the request was written. [`Pool`] keeps the idle ones. Knows nothing of platforms, retries or records.
+
+mod answer;
+mod connection;
+mod dial;
+mod error;
+mod handshake;
+mod link;
+mod pool;
+mod tls;
+mod upload;
+mod watchdog;
+mod wire;
+
+pub(crate) use answer::{AnswerBody, Ending};
+pub(crate) use connection::{Answered, Connection, Patience, SendFailure, Unsent};
+pub(crate) use dial::{Destination, Dialer};
+pub(crate) use error::{DialError, Fault};
+pub(crate) use link::Link;
+pub(crate) use pool::{Found, Key, Limits as PoolLimits, Pool};
+pub(crate) use tls::Trust;
+pub use tls::TrustError;
+pub(crate) use upload::Upload;
+pub(crate) use watchdog::{Pulse, Watchdog};
+pub(crate) use wire::{Counted, Wire};

@@ -1,0 +1,168 @@
+//! The request body on its way up: it stays in its slot until bytes of its request are on the wire.
+//!
+//! hyper polls a body before the head is flushed, and what it polled but did not write is lost. So hyper is given a
+//! [`Shell`] that is pending while the wire's count is zero: an unwritten request has an untouched body, by
+//! construction. Nothing of a body is ever kept.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use parking_lot::Mutex;
+
+use super::wire::Wire;
+
+/// A request's body in its slot. The attempt and hyper's shell share it; there is one body.
+#[derive(Debug, Clone)]
+pub(crate) struct Upload(Arc<Slot>);
+
+#[derive(Debug)]
+struct Slot {
+    body: Mutex<Source>,
+    sent: AtomicU64,
+    over: AtomicBool,
+    client_failed: AtomicBool,
+}
+
+#[derive(Debug)]
+pub(crate) enum Source {
+    Client(Incoming),
+    #[cfg(test)]
+    Script(
+        http_body_util::StreamBody<
+            tokio_stream::Iter<std::vec::IntoIter<Result<Frame<Bytes>, std::io::Error>>>,
+        >,
+    ),
+}
+
+impl Upload {
+    /// Nothing where the request has no body.
+    pub(crate) fn new(body: Incoming) -> Option<Self> {
+        (!body.is_end_stream()).then(|| Self::over(Source::Client(body)))
+    }
+
+    pub(crate) fn over(source: Source) -> Self {
+        Self(Arc::new(Slot {
+            body: Mutex::new(source),
+            sent: AtomicU64::new(0),
+            over: AtomicBool::new(false),
+            client_failed: AtomicBool::new(false),
+        }))
+    }
+
+    /// Payload bytes that were taken from the client.
+    pub(crate) fn sent(&self) -> u64 {
+        self.0.sent.load(Ordering::Relaxed)
+    }
+
+    /// Whether the whole body was taken from the client.
+    pub(crate) fn is_over(&self) -> bool {
+        self.0.over.load(Ordering::Relaxed)
+    }
+
+    /// Whether the client broke off its own body.
+    pub(crate) fn client_failed(&self) -> bool {
+        self.0.client_failed.load(Ordering::Relaxed)
+    }
+
+    /// The length, where the client said it.
+    pub(crate) fn exact_length(&self) -> Option<u64> {
+        self.0.body.lock().size_hint().exact()
+    }
+}
+
+/// What hyper is given as the body.
+#[derive(Debug)]
+pub(crate) struct Shell(Option<(Upload, Arc<Wire>)>);
+
+/// The client broke off its body.
+#[derive(Debug, thiserror::Error)]
+#[error("the client broke off its request body")]
+pub(crate) struct ClientBrokeOff;
+
+impl Shell {
+    pub(crate) fn new(upload: Option<&Upload>, wire: &Arc<Wire>) -> Self {
+        Self(upload.map(|upload| (upload.clone(), Arc::clone(wire))))
+    }
+}
+
+impl Body for Shell {
+    type Data = Bytes;
+    type Error = ClientBrokeOff;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ClientBrokeOff>>> {
+        let Some((Upload(slot), wire)) = &self.0 else { return Poll::Ready(None) };
+        if wire.accepted() == 0 {
+            // hyper polls again after it has flushed.
+            return Poll::Pending;
+        }
+        let mut body = slot.body.lock();
+        match std::task::ready!(body.poll_frame(cx)) {
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    slot.sent.fetch_add(data.len() as u64, Ordering::Relaxed);
+                }
+                if body.is_end_stream() {
+                    slot.over.store(true, Ordering::Relaxed);
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(())) => {
+                slot.client_failed.store(true, Ordering::Relaxed);
+                Poll::Ready(Some(Err(ClientBrokeOff)))
+            }
+            None => {
+                slot.over.store(true, Ordering::Relaxed);
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(|(Upload(slot), _)| slot.body.lock().is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            None => SizeHint::with_exact(0),
+            Some((Upload(slot), _)) => slot.body.lock().size_hint(),
+        }
+    }
+}
+
+impl Source {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ()>>> {
+        match self {
+            Self::Client(body) => Pin::new(body).poll_frame(cx).map_err(|_| ()),
+            #[cfg(test)]
+            Self::Script(body) => Pin::new(body).poll_frame(cx).map_err(|_| ()),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Client(body) => body.is_end_stream(),
+            #[cfg(test)]
+            Self::Script(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Client(body) => body.size_hint(),
+            #[cfg(test)]
+            Self::Script(body) => body.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Bodies and tunnels on which nothing moves.
+//!
+//! Why not a timer in the body's own poll: a client that does not read never has its body polled. So each transfer has
+//! a [`Pulse`], and one sweep per thread ends those that stand still.
+
+use std::{
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
+use tokio::{sync::Notify, time::Instant};
+
+/// Signs of life of one transfer.
+#[derive(Debug)]
+pub(crate) struct Pulse {
+    born: Instant,
+    /// Milliseconds since `born` of the last movement.
+    last: AtomicU64,
+    expired: AtomicBool,
+    /// Whoever is waiting for more.
+    pub(crate) waker: AtomicWaker,
+    /// Ends the client's connection where it has only this transfer.
+    hang_up: Option<Arc<Notify>>,
+}
+
+/// The transfers of one thread.
+#[derive(Debug)]
+pub(crate) struct Watchdog {
+    pulses: Mutex<Vec<Weak<Pulse>>>,
+    limit: Duration,
+}
+
+impl Pulse {
+    /// Something moved.
+    pub(crate) fn beat(&self) {
+        let since = Instant::now().duration_since(self.born);
+        self.last.store(u64::try_from(since.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Whether it stood still for too long.
+    pub(crate) fn is_expired(&self) -> bool {
+        self.expired.load(Ordering::Relaxed)
+    }
+}
+
+impl Watchdog {
+    /// Ends transfers on which nothing moved for `limit` (`RESIN_IDLE_TIMEOUT`).
+    pub(crate) fn new(limit: Duration) -> Self {
+        Self { pulses: Mutex::new(Vec::new()), limit }
+    }
+
+    /// Watches a transfer until its pulse is dropped.
+    pub(crate) fn watch(&self, hang_up: Option<Arc<Notify>>) -> Arc<Pulse> {
+        let pulse = Arc::new(Pulse {
+            born: Instant::now(),
+            last: AtomicU64::new(0),
+            expired: AtomicBool::new(false),
+            waker: AtomicWaker::new(),
+            hang_up,
+        });
+        self.pulses.lock().push(Arc::downgrade(&pulse));
+        pulse
+    }
+
+    /// How often to sweep.
+    pub(crate) fn period(&self) -> Duration {
+        (self.limit / 8).clamp(Duration::from_millis(20), Duration::from_secs(5))
+    }
+
+    pub(crate) fn sweep(&self) {
+        let now = Instant::now();
+        let mut expired = Vec::new();
+        self.pulses.lock().retain(|pulse| {
+            let Some(pulse) = pulse.upgrade() else { return false };
+            let last = pulse.born + Duration::from_millis(pulse.last.load(Ordering::Relaxed));
+            let alive = now.saturating_duration_since(last) < self.limit;
+            if !alive {
+                expired.push(pulse);
+            }
+            alive
+        });
+        for pulse in expired {
+            pulse.expired.store(true, Ordering::Relaxed);
+            pulse.waker.wake();
+            if let Some(connection) = &pulse.hang_up {
+                connection.notify_one();
+            }
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The witness: counts what the socket accepted, below TLS and below every handshake.
+//!
+//! Counting higher up would be unsound: a TLS stream can fail with "nothing accepted" while records have left.
+//! The count is only ever judged by the attempt that owned the connection, after the connection was dropped.
+
+use std::{
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use futures_util::FutureExt;
+use parking_lot::Mutex;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+/// A TCP stream and the number of bytes that it accepted since the last [`Wire::arm`].
+#[derive(Debug)]
+pub(crate) struct Wire {
+    /// Taken by one thread at a time; the lock is never contended.
+    stream: Mutex<TcpStream>,
+    accepted: AtomicU64,
+    /// A request is being sent: a write that fails behind its first byte waits for the answer instead.
+    armed: AtomicBool,
+    peer: SocketAddr,
+}
+
+impl Wire {
+    pub(crate) fn new(stream: TcpStream) -> io::Result<Arc<Self>> {
+        stream.set_nodelay(true)?;
+        let peer = stream.peer_addr()?;
+        Ok(Arc::new(Self {
+            stream: Mutex::new(stream),
+            accepted: AtomicU64::new(0),
+            armed: AtomicBool::new(false),
+            peer,
+        }))
+    }
+
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// Starts the count for the next request.
+    pub(crate) fn arm(&self) {
+        self.accepted.store(0, Ordering::Relaxed);
+        self.armed.store(true, Ordering::Relaxed);
+    }
+
+    /// No request is being sent any more: write errors are errors.
+    pub(crate) fn disarm(&self) {
+        self.armed.store(false, Ordering::Relaxed);
+    }
+
+    /// Bytes that the socket accepted since [`Wire::arm`].
+    pub(crate) fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
+    }
+
+    /// What lies in the socket, without taking it: `Ok(0)` is the end, `WouldBlock` is a quiet connection.
+    pub(crate) fn peek(&self) -> io::Result<usize> {
+        let mut byte = [std::mem::MaybeUninit::uninit()];
+        socket2::SockRef::from(&*self.stream.lock()).peek(&mut byte)
+    }
+
+    /// Whether the peer is known to have closed its side.
+    pub(crate) fn peer_has_left(&self) -> bool {
+        let stream = self.stream.lock();
+        match stream.ready(tokio::io::Interest::READABLE).now_or_never() {
+            Some(Ok(ready)) => ready.is_read_closed(),
+            Some(Err(_)) => true,
+            None => false,
+        }
+    }
+
+    /// Makes the end of this connection a reset: the peer must not take what it has for the whole.
+    pub(crate) fn reset_on_close(&self) {
+        let _best_effort =
+            socket2::SockRef::from(&*self.stream.lock()).set_linger(Some(std::time::Duration::ZERO));
+    }
+
+    /// The stream itself, once nobody else holds the wire.
+    pub(crate) fn into_stream(self: Arc<Self>) -> Option<TcpStream> {
+        Arc::into_inner(self).map(|wire| wire.stream.into_inner())
+    }
+}
+
+/// The IO that everything above is built on: a [`Wire`] that counts.
+#[derive(Debug)]
+pub(crate) struct Counted(pub(crate) Arc<Wire>);
+
+impl Counted {
+    fn counted(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match written {
+            Poll::Ready(Ok(bytes)) => {
+                self.0.accepted.fetch_add(bytes as u64, Ordering::Relaxed);
+                Poll::Ready(Ok(bytes))
+            }
+            // Part of a request is out and the peer stopped reading: an early answer may lie in the socket, and an
+            // error here would make hyper throw it away. The read side brings the answer or the end.
+            Poll::Ready(Err(error)) if self.waits_for_answer(&error) => Poll::Pending,
+            other => other,
+        }
+    }
+
+    fn waits_for_answer(&self, error: &io::Error) -> bool {
+        self.0.armed.load(Ordering::Relaxed)
+            && self.0.accepted() > 0
+            && matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+    }
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.stream.lock()).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut *self.0.stream.lock()).poll_write(cx, buf);
+        self.counted(written)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut *self.0.stream.lock()).poll_write_vectored(cx, bufs);
+        self.counted(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.stream.lock()).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.stream.lock()).poll_shutdown(cx)
+    }
+}
