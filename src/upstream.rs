@@ -22,7 +22,7 @@ pub(crate) use dial::{Destination, Dialer};
 pub(crate) use error::{DialError, Fault};
 pub(crate) use link::Link;
 pub(crate) use pool::{Found, Key, Limits as PoolLimits, Pool};
-pub(crate) use tls::Trust;
+pub(crate) use tls::{Trust, client_config};
 pub use tls::TrustError;
 pub(crate) use upload::Upload;
 pub(crate) use watchdog::{Pulse, Watchdog};

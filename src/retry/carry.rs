@@ -206,6 +206,7 @@ impl Plan<'_> {
             failure: fault.map(|fault| fault.clone().at(live.stage)).as_ref(),
             verdict,
             request_written: written,
+            status: None,
         });
     }
 }

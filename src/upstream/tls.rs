@@ -22,7 +22,7 @@ pub(crate) struct Trust {
 /// Why there is no usable set of roots.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
-    #[error("RESIN_CA_FILE {path}: {reason}")]
+    #[error("the CA file {path}: {reason}")]
     CaFile { path: String, reason: String },
     #[error("TLS: {0}")]
     Rustls(#[from] rustls::Error),
@@ -32,31 +32,36 @@ impl Trust {
     /// The system's roots (`SSL_CERT_FILE` and `SSL_CERT_DIR` replace them; a bare system gets the compiled-in ones),
     /// and those of `ca_file` beside them.
     pub(crate) fn load(ca_file: Option<&Path>) -> Result<Self, TrustError> {
-        let mut roots = RootCertStore::empty();
-        let system = rustls_native_certs::load_native_certs();
-        roots.add_parsable_certificates(system.certs);
-        if roots.is_empty() {
-            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-        }
-        if let Some(path) = ca_file {
-            add_file(&mut roots, path)?;
-        }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let algorithms = provider.signature_verification_algorithms;
-        let builder = || {
-            ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()
-        };
-        let verified = builder()?.with_root_certificates(roots).with_no_client_auth();
-        let unverified = builder()?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Anyone(algorithms)))
-            .with_no_client_auth();
-        Ok(Self { verified: connector(verified), unverified: connector(unverified) })
+        Ok(Self {
+            verified: connector(client_config(ca_file, false)?),
+            unverified: connector(client_config(ca_file, true)?),
+        })
     }
 
     pub(crate) fn connector(&self, insecure: bool) -> &TlsConnector {
         if insecure { &self.unverified } else { &self.verified }
     }
+}
+
+/// A TLS client that believes the system's roots and those of `ca_file`; or, unverified, anybody.
+pub(crate) fn client_config(ca_file: Option<&Path>, unverified: bool) -> Result<ClientConfig, TrustError> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    }
+    if let Some(path) = ca_file {
+        add_file(&mut roots, path)?;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let algorithms = provider.signature_verification_algorithms;
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let config = if unverified {
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(algorithms))).with_no_client_auth()
+    } else {
+        builder.with_root_certificates(roots).with_no_client_auth()
+    };
+    Ok(config)
 }
 
 /// The name that a certificate is checked against.

@@ -1,0 +1,131 @@
+//! PostgreSQL: what must outlive the process.
+//!
+//! Owns the schema, the rows of platforms and nodes, and the way of finished records into `request_logs` and out again.
+//! Nothing on the data path can name this module, so no request can wait for a database.
+
+mod changes;
+mod copy;
+mod error;
+mod interval;
+mod nodes;
+mod platforms;
+mod private;
+mod recorder;
+mod records;
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use tokio_postgres::{Config, config::SslMode};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::{config::shown_database, model::Secret, upstream};
+
+pub use changes::Changes;
+pub use error::{StoreError, WriteError};
+pub use nodes::NodeChange;
+pub use platforms::{PlatformChange, PlatformKey};
+pub use private::{PrivateServer, PrivateServerError};
+pub use recorder::{Recorder, RecorderCounts};
+pub use records::{Cursor, RecordFilter, StoredAttempt, StoredRecord};
+
+/// The notification that says: platforms or nodes have changed.
+const CHANNEL: &str = "resin_configuration";
+/// One lock for everybody who migrates.
+const MIGRATION_LOCK: i64 = 0x7265_7369_6e00;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECTIONS: usize = 8;
+
+mod embedded {
+    refinery::embed_migrations!("migrations");
+}
+
+/// The database. Cheap to clone.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    pool: Pool,
+    config: Config,
+    tls: MakeRustlsConnect,
+    name: String,
+}
+
+impl Store {
+    /// Does not connect yet. `url` is a PostgreSQL URL or connection string; `ca_file` has the roots that the server's
+    /// certificate must have. With `sslmode=prefer` (the default) and without `ca_file` certificates are not verified;
+    /// with `require` they are.
+    pub fn open(url: &Secret, ca_file: Option<&Path>) -> Result<Self, StoreError> {
+        let mut config: Config = url.expose().parse().map_err(|error| StoreError::from_postgres(&error))?;
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(CONNECT_TIMEOUT);
+        }
+        if config.get_application_name().is_none() {
+            config.application_name("resin");
+        }
+        config.tcp_user_timeout(Duration::from_secs(10));
+        let unverified = config.get_ssl_mode() == SslMode::Prefer && ca_file.is_none();
+        let tls = upstream::client_config(ca_file, unverified);
+        let tls = MakeRustlsConnect::new(tls.map_err(|error| StoreError::Tls(error.to_string()))?);
+        let manager = ManagerConfig { recycling_method: RecyclingMethod::Verified };
+        let manager = Manager::from_config(config.clone(), tls.clone(), manager);
+        let pool = Pool::builder(manager)
+            .max_size(CONNECTIONS)
+            .runtime(Runtime::Tokio1)
+            .wait_timeout(Some(WAIT_TIMEOUT))
+            .create_timeout(Some(CONNECT_TIMEOUT))
+            .recycle_timeout(Some(WAIT_TIMEOUT))
+            .post_create(Hook::async_fn(|client, _| {
+                Box::pin(async move {
+                    let set = client.batch_execute("set statement_timeout = '30s'").await;
+                    set.map_err(HookError::Backend)
+                })
+            }))
+            .build()
+            .map_err(|error| StoreError::Tls(error.to_string()))?;
+        let name = shown_database(&config);
+        Ok(Self(Arc::new(Inner { pool, config, tls, name })))
+    }
+
+    /// Where the database is, without a password.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Brings the schema up to date. Safe when several do it at once.
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        let (mut client, connection) =
+            self.0.config.connect(self.0.tls.clone()).await.map_err(|error| StoreError::unreachable(&error))?;
+        let driver = tokio::spawn(connection);
+        client.execute("select pg_advisory_lock($1)", &[&MIGRATION_LOCK]).await?;
+        let mut runner = embedded::migrations::runner();
+        // An older binary may run on a newer schema: migrations only go forward.
+        runner = runner.set_abort_missing(false);
+        let migrated = runner.run_async(&mut client).await;
+        // The lock goes with the session.
+        drop(client);
+        driver.abort();
+        match migrated {
+            Ok(report) => {
+                for migration in report.applied_migrations() {
+                    tracing::info!(version = %migration.version(), name = migration.name(), "migration applied");
+                }
+                Ok(())
+            }
+            Err(error) => Err(StoreError::Migration(error::chain(&error))),
+        }
+    }
+
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.client().await?.simple_query("").await?;
+        Ok(())
+    }
+
+    async fn client(&self) -> Result<Object, StoreError> {
+        Ok(self.0.pool.get().await?)
+    }
+}
+

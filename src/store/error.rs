@@ -1,0 +1,97 @@
+//! What can go wrong with the database, told apart by what a caller can do about it.
+
+use std::error::Error;
+
+use deadpool_postgres::PoolError;
+use tokio_postgres::error::SqlState;
+
+/// The database failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot be reached, or cannot take part for the moment. Trying again later may help.
+    #[error("the database is not available: {0}")]
+    Unavailable(String),
+    /// It refused a statement.
+    #[error("the database: {0}")]
+    Refused(String),
+    #[error("migration: {0}")]
+    Migration(String),
+    #[error("the database connection cannot be set up: {0}")]
+    Tls(String),
+    /// A row that this version cannot read.
+    #[error("the database holds something unreadable: {0}")]
+    Unreadable(String),
+}
+
+impl StoreError {
+    #[must_use]
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+
+    pub(super) fn unreachable(error: &tokio_postgres::Error) -> Self {
+        Self::Unavailable(chain(error))
+    }
+
+    pub(super) fn from_postgres(error: &tokio_postgres::Error) -> Self {
+        if is_passing(error) { Self::Unavailable(chain(error)) } else { Self::Refused(chain(error)) }
+    }
+}
+
+impl From<tokio_postgres::Error> for StoreError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::from_postgres(&error)
+    }
+}
+
+impl From<PoolError> for StoreError {
+    /// No connection: whatever the reason, there may be one later.
+    fn from(error: PoolError) -> Self {
+        Self::Unavailable(chain(&error))
+    }
+}
+
+/// A write was refused, or failed.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    #[error("not found")]
+    NotFound,
+    #[error("the name is in use")]
+    NameInUse,
+    #[error("the platform `Default` can be neither renamed nor deleted")]
+    DefaultProtected,
+    #[error("the etag is not the current one")]
+    StaleEtag,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<tokio_postgres::Error> for WriteError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        if error.code() == Some(&SqlState::UNIQUE_VIOLATION) { Self::NameInUse } else { Self::Store(error.into()) }
+    }
+}
+
+fn is_passing(error: &tokio_postgres::Error) -> bool {
+    let Some(code) = error.code() else {
+        // Not the server's word: the connection.
+        return error.is_closed() || error.as_db_error().is_none();
+    };
+    let class = &code.code()[..2];
+    // Connection, resources, operator intervention, serialization and deadlock.
+    matches!(class, "08" | "53" | "57" | "40") || *code == SqlState::READ_ONLY_SQL_TRANSACTION
+}
+
+/// An error with everything below it: Postgres hides its reason in the sources.
+pub(super) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
