@@ -9,7 +9,7 @@ use std::time::Instant;
 use resin::proto::{UpstreamPhase, UpstreamStage};
 use support::{
     client::{Client, WAYS, Way, ask, post},
-    nodes::{Blackhole, Manner, Nodes, resin_over},
+    nodes::{Blackhole, Manner, Nodes, lead_through, resin_over},
     origins::Origin,
     resin::Resin,
     world::Refusing,
@@ -28,11 +28,12 @@ const FAILURES: [Manner; 7] = [
 
 #[tokio::test]
 async fn a_failure_before_the_tunnel_is_retried_on_another_node_on_every_way() {
+    let resin = Resin::start(&[]).await;
     let origin = Origin::ok().await;
     for failure in FAILURES {
         for way in WAYS {
             let nodes = Nodes::http(&[failure, failure, Manner::Good]).await;
-            let resin = resin_over(&nodes, 2, &[]).await;
+            lead_through(&resin, &nodes, 2).await;
 
             let answer = ask(&resin, way, &origin.authority()).await;
 
@@ -54,10 +55,11 @@ async fn a_failure_before_the_tunnel_is_retried_on_another_node_on_every_way() {
 
 #[tokio::test]
 async fn a_post_that_never_left_is_retried_with_its_whole_body() {
+    let resin = Resin::start(&[]).await;
     let origin = Origin::ok().await;
     for way in WAYS {
         let nodes = Nodes::http(&[Manner::Reset, Manner::Refuse(502), Manner::Good]).await;
-        let resin = resin_over(&nodes, 2, &[]).await;
+        lead_through(&resin, &nodes, 2).await;
         let before = origin.count();
 
         assert_eq!(post(&resin, way, &origin.authority()).await.status, 200, "{way:?}");
@@ -69,10 +71,11 @@ async fn a_post_that_never_left_is_retried_with_its_whole_body() {
 
 #[tokio::test]
 async fn exactly_one_plus_max_retries_nodes_are_dialled() {
+    let resin = Resin::start(&[]).await;
     for max_retries in [0_usize, 1, 2, 5] {
         for way in WAYS {
             let nodes = Nodes::http(&[Manner::Refuse(502); 8]).await;
-            let resin = resin_over(&nodes, i32::try_from(max_retries).unwrap(), &[]).await;
+            lead_through(&resin, &nodes, i32::try_from(max_retries).unwrap()).await;
 
             ask(&resin, way, "shop.test:80").await.assert_error(502, way.failure_code());
 
@@ -88,9 +91,10 @@ async fn exactly_one_plus_max_retries_nodes_are_dialled() {
 
 #[tokio::test]
 async fn without_retries_there_is_one_attempt_and_no_trace_of_the_mechanism() {
+    let resin = Resin::start(&[]).await;
     for way in WAYS {
         let nodes = Nodes::http(&[Manner::Close, Manner::Good, Manner::Good]).await;
-        let resin = resin_over(&nodes, 0, &[]).await;
+        lead_through(&resin, &nodes, 0).await;
 
         ask(&resin, way, "shop.test:80").await.assert_error(502, way.failure_code());
 
@@ -121,9 +125,10 @@ async fn a_platforms_retries_count_at_once() {
 
 #[tokio::test]
 async fn when_no_untried_node_is_left_the_answer_is_the_last_real_error() {
+    let resin = Resin::start(&[]).await;
     for way in WAYS {
         let nodes = Nodes::http(&[Manner::Close, Manner::Refuse(503)]).await;
-        let resin = resin_over(&nodes, 9, &[]).await;
+        lead_through(&resin, &nodes, 9).await;
 
         ask(&resin, way, "shop.test:80").await.assert_error(502, way.failure_code());
 
@@ -171,13 +176,14 @@ async fn a_dead_port_is_retried_and_named() {
 
 #[tokio::test]
 async fn a_refusing_socks_node_is_retried() {
+    let resin = Resin::start(&[]).await;
     let origin = Origin::ok().await;
     for failure in
         [Manner::Refuse(5), Manner::Refuse(1), Manner::Garbage, Manner::Close, Manner::Locked("a:b")]
     {
         for way in WAYS {
             let nodes = Nodes::socks5(&[failure, Manner::Good]).await;
-            let resin = resin_over(&nodes, 1, &[]).await;
+            lead_through(&resin, &nodes, 1).await;
             assert_eq!(ask(&resin, way, &origin.authority()).await.status, 200, "{failure:?} {way:?}");
             let record = resin.last_record().await;
             assert_eq!(record.retry_details[0].phase(), UpstreamPhase::NodeHandshake, "{failure:?}");
@@ -191,11 +197,12 @@ async fn a_refusing_socks_node_is_retried() {
 #[tokio::test]
 async fn a_node_that_swallows_does_not_eat_the_others_time() {
     let origin = Origin::ok().await;
+    // The deadline would be over with the first attempt, had it not only its share.
+    let times = [("RESIN_CONNECT_TIMEOUT", "2s"), ("RESIN_RETRY_DEADLINE", "2s")];
+    let resin = Resin::start(&times).await;
     for way in WAYS {
         let nodes = Nodes::http(&[Manner::Swallow, Manner::Swallow, Manner::Good]).await;
-        // The deadline would be over with the first attempt, had it not only its share.
-        let times = [("RESIN_CONNECT_TIMEOUT", "3s"), ("RESIN_RETRY_DEADLINE", "3s")];
-        let resin = resin_over(&nodes, 2, &times).await;
+        lead_through(&resin, &nodes, 2).await;
 
         assert_eq!(ask(&resin, way, &origin.authority()).await.status, 200, "{way:?}");
 
@@ -214,9 +221,10 @@ async fn a_node_that_swallows_does_not_eat_the_others_time() {
 
 #[tokio::test]
 async fn the_connect_timeout_bounds_each_attempt_and_the_answer_is_504() {
+    let resin = Resin::start(&[("RESIN_CONNECT_TIMEOUT", "200ms")]).await;
     for way in WAYS {
         let nodes = Nodes::http(&[Manner::Swallow; 2]).await;
-        let resin = resin_over(&nodes, 1, &[("RESIN_CONNECT_TIMEOUT", "200ms")]).await;
+        lead_through(&resin, &nodes, 1).await;
 
         ask(&resin, way, "shop.test:80").await.assert_error(504, "UPSTREAM_TIMEOUT");
 
@@ -271,6 +279,7 @@ async fn a_dial_that_is_never_answered_is_a_timeout_of_tcp() {
 
 #[tokio::test]
 async fn an_answer_of_whatever_status_is_an_answer() {
+    let resin = Resin::start(&[]).await;
     for status in [400, 401, 404, 429, 500, 502, 503, 504] {
         let origin = Origin::start(move |_| {
             support::origins::Reply::say(format!("HTTP/1.1 {status} X\r\nContent-Length: 4\r\n\r\nmine"))
@@ -278,7 +287,7 @@ async fn an_answer_of_whatever_status_is_an_answer() {
         .await;
         for way in WAYS {
             let nodes = Nodes::http(&[Manner::Good; 3]).await;
-            let resin = resin_over(&nodes, 2, &[]).await;
+            lead_through(&resin, &nodes, 2).await;
 
             let answer = ask(&resin, way, &origin.authority()).await;
 

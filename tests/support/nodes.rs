@@ -5,6 +5,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use ::resin::proto::DeleteNodesRequest;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use socket2::{Domain, Socket, Type};
 use tokio::{
@@ -29,7 +30,7 @@ pub enum Manner {
     Swallow,
     /// Takes the call and hangs up.
     Close,
-    /// Takes the call and resets it.
+    /// Takes the call and resets it, when the first bytes have come.
     Reset,
     /// Refuses the tunnel: an HTTP status, or a SOCKS5 reply code.
     Refuse(u16),
@@ -147,6 +148,20 @@ pub async fn resin_over(nodes: &Nodes, max_retries: i32, settings: &[(&str, &str
     Resin::start(&[&own, settings].concat()).await
 }
 
+/// From here on the instance's nodes are these and no others, and `Default` has so many retries.
+pub async fn lead_through(resin: &Resin, nodes: &Nodes, max_retries: i32) {
+    let mut grpc = resin.grpc();
+    let hashes: Vec<String> = grpc.all_nodes().await.into_iter().map(|node| node.hash).collect();
+    if !hashes.is_empty() {
+        soon("DeleteNodes", grpc.nodes.delete_nodes(DeleteNodesRequest { hashes })).await.unwrap();
+    }
+    let tags: Vec<String> = (0..nodes.uris.len()).map(|number| format!("n{number}")).collect();
+    let tagged: Vec<(&str, &str)> =
+        nodes.uris.iter().zip(&tags).map(|(uri, tag)| (uri.as_str(), tag.as_str())).collect();
+    resin.upsert_nodes(&tagged).await;
+    resin.set_retries("Default", max_retries).await;
+}
+
 /// An instance that goes straight to the origin.
 pub async fn resin_direct(settings: &[(&str, &str)]) -> Resin {
     Resin::start(&[&[("RESIN_NODES", "direct://#direct")], settings].concat()).await
@@ -175,7 +190,10 @@ async fn take(connection: TcpStream, kind: Kind, call: Call) {
             std::future::pending().await
         }
         Manner::Close => {}
-        Manner::Reset => connection.reset(),
+        Manner::Reset => {
+            let _ = connection.readable().await;
+            connection.reset();
+        }
         _ => match kind {
             Kind::Http => http(connection, &call).await,
             Kind::Https(acceptor) => {
