@@ -119,11 +119,10 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
 }
 
-/// Overall health is readiness. The services also need their database.
+/// The services need their database; overall health is that of all of them.
 async fn report(reporter: &HealthReporter, ready: bool, database: bool) {
     let status = |serving| if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
-    reporter.set_service_status("", status(ready)).await;
-    for service in SERVICES {
+    for service in SERVICES.into_iter().chain([""]) {
         reporter.set_service_status(service, status(ready && database)).await;
     }
 }

@@ -9,6 +9,6 @@ pub(crate) mod boundary;
 mod carry;
 mod trail;
 
-pub(crate) use attempt::{Answer, Errand, Exchange, Failed, OpenTunnel};
+pub(crate) use attempt::{Answer, Exchange, OpenTunnel};
 pub(crate) use carry::{Ended, Limits, Plan, carry};
-pub(crate) use trail::{Progress, Trail};
+pub(crate) use trail::Trail;

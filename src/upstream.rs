@@ -18,12 +18,11 @@ mod wire;
 
 pub(crate) use answer::{AnswerBody, Ending};
 pub(crate) use connection::{Answered, Connection, Patience, SendFailure, Unsent};
-pub(crate) use dial::{Destination, Dialer};
-pub(crate) use error::{DialError, Fault};
+pub(crate) use dial::{Destination, Dialer, Place};
+pub(crate) use error::Fault;
 pub(crate) use link::Link;
 pub(crate) use pool::{Found, Key, Limits as PoolLimits, Pool};
-pub use tls::TrustError;
-pub(crate) use tls::{Trust, client_config};
+pub(crate) use tls::{Trust, TrustError, client_config};
 pub(crate) use upload::Upload;
 pub(crate) use watchdog::{Pulse, Watchdog};
 pub(crate) use wire::{Counted, Wire};

@@ -187,7 +187,7 @@ async fn an_idle_stream_says_every_ten_seconds_that_it_is_alive() {
 /// Two instances write at once; a reader that is cut off after every few records and resumes elsewhere sees each once.
 #[tokio::test]
 async fn a_cursor_resumes_without_loss_or_repetition_while_two_instances_write() {
-    const EACH: usize = 150;
+    const EACH: usize = 600;
     let database = Database::new().await;
     let instances = [Resin::start_on(&database, &[]).await, Resin::start_on(&database, &[]).await];
     let origin = Origin::start().await;

@@ -152,6 +152,9 @@ fn outgoing(
     let (mut head, body) = request.into_parts();
     let onward = if entry == Entry::Reverse { Onward::ReverseRequest } else { Onward::ForwardRequest };
     headers::clean(&mut head.headers, onward);
+    // Each attempt tells its own where the upstream is to know; otherwise the trace ends here.
+    head.headers.remove("traceparent");
+    head.headers.remove("tracestate");
     if let Ok(host) = HeaderValue::from_str(&target.host) {
         head.headers.insert(HOST, host);
     }

@@ -9,10 +9,11 @@ use tokio::time::Instant;
 
 use super::trail::Progress;
 use crate::{
-    model::{Authority, Node, Phase, Stage},
+    model::{Authority, Node, Stage},
+    telemetry::AttemptSpan,
     upstream::{
-        Answered, Connection, Destination, Dialer, Fault, Found, Key, Link, Patience, Pool, SendFailure,
-        Unsent,
+        Answered, Connection, Destination, Dialer, Fault, Found, Key, Link, Patience, Place, Pool,
+        SendFailure, Unsent,
     },
 };
 
@@ -24,6 +25,12 @@ pub(crate) trait Errand {
 
     /// How a failure of this errand is named.
     fn stage(&self) -> Stage;
+
+    /// Tells the upstream the attempt's trace.
+    fn tell_trace(&self, request: &mut Self::Request, span: &AttemptSpan);
+
+    /// The status of the upstream's answer, where it has one.
+    fn status(answer: &Self::Answer) -> Option<u16>;
 
     /// One try. `until` bounds the connection phase.
     fn attempt(
@@ -68,6 +75,14 @@ impl Errand for Exchange<'_> {
         self.stage
     }
 
+    fn tell_trace(&self, request: &mut Box<Unsent>, span: &AttemptSpan) {
+        span.inject(&mut request.headers);
+    }
+
+    fn status(answer: &Answer) -> Option<u16> {
+        Some(answer.answered.response.status().as_u16())
+    }
+
     async fn attempt(
         &self,
         request: Box<Unsent>,
@@ -93,7 +108,7 @@ impl Errand for Exchange<'_> {
         }
         progress.wire = None;
         let began = Instant::now();
-        let connection = match self.connect(node, until, &mut progress.phase).await {
+        let connection = match self.connect(node, until, &mut progress.place).await {
             Ok(connection) => connection,
             Err(fault) => return Err(Failed::Unsent { request, fault }),
         };
@@ -107,8 +122,8 @@ impl Errand for Exchange<'_> {
 }
 
 impl Exchange<'_> {
-    async fn connect(&self, node: &Node, until: Instant, phase: &mut Phase) -> Result<Connection, Fault> {
-        let link = self.dialer.open(&node.config, self.destination, until, phase).await?;
+    async fn connect(&self, node: &Node, until: Instant, place: &mut Place) -> Result<Connection, Fault> {
+        let link = self.dialer.open(&node.config, self.destination, until, place).await?;
         Connection::over(link).await
     }
 
@@ -118,8 +133,9 @@ impl Exchange<'_> {
         request: Box<Unsent>,
         progress: &mut Progress,
     ) -> Result<Answered, SendFailure> {
+        progress.place.peer = Some(connection.wire().peer());
         progress.wire = Some(Arc::clone(connection.wire()));
-        connection.send(*request, self.patience, &mut progress.phase).await
+        connection.send(*request, self.patience, &mut progress.place.phase).await
     }
 }
 
@@ -137,6 +153,12 @@ impl Errand for OpenTunnel<'_> {
         Stage::ConnectDial
     }
 
+    fn tell_trace(&self, (): &mut (), _: &AttemptSpan) {}
+
+    fn status(_: &Link) -> Option<u16> {
+        None
+    }
+
     async fn attempt(
         &self,
         (): (),
@@ -144,7 +166,7 @@ impl Errand for OpenTunnel<'_> {
         until: Instant,
         progress: &mut Progress,
     ) -> Result<Link, Failed<()>> {
-        match self.dialer.tunnel(&node.config, self.authority, until, &mut progress.phase).await {
+        match self.dialer.tunnel(&node.config, self.authority, until, &mut progress.place).await {
             Ok(link) => {
                 progress.connected = Some(progress.started.elapsed());
                 progress.wire = Some(Arc::clone(link.wire()));

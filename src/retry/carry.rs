@@ -12,7 +12,7 @@ use super::{
     trail::{Progress, Trail},
 };
 use crate::{
-    model::{Node, NodeHash, Verdict},
+    model::{ErrKind, Node, NodeHash, Verdict},
     routing,
     telemetry::{AttemptEnd, AttemptSpan, Metrics, RequestSpan},
     upstream::Fault,
@@ -69,7 +69,7 @@ pub(crate) async fn carry<E: Errand>(
 /// Retry is off: one attempt, and nothing is kept for another.
 async fn through_one<E: Errand>(
     errand: &E,
-    request: E::Request,
+    mut request: E::Request,
     plan: &Plan<'_>,
     trail: &mut Trail,
 ) -> Result<E::Answer, Ended> {
@@ -77,9 +77,15 @@ async fn through_one<E: Errand>(
     let now = Instant::now();
     let deadline = now + plan.limits.connect.min(plan.limits.deadline);
     let span = plan.span.attempt(1);
+    if plan.propagate {
+        errand.tell_trace(&mut request, &span);
+    }
     let left = Left { enabled: false, retries: 0, untried_nodes: 0, deadline };
     match errand.attempt(request, node, deadline, trail.begin(node, errand.stage())).await {
-        Ok(answer) => Ok(plan.answered(answer, trail, span)),
+        Ok(answer) => {
+            plan.answered(E::status(&answer), left, trail, span);
+            Ok(answer)
+        }
         Err(failed) => Err(plan.failed(failed, left, trail, span).1),
     }
 }
@@ -99,11 +105,17 @@ async fn through_several<E: Errand>(
         let node = plan.nodes.pick(&tried, fastrand_below).ok_or(Ended::NoNodes)?;
         let until = share(Instant::now(), deadline, plan.limits.connect, retries_left, untried);
         let span = plan.span.attempt(retries - retries_left + 1);
+        if plan.propagate {
+            errand.tell_trace(&mut request, &span);
+        }
+        untried -= 1;
+        let left = Left { enabled: true, retries: retries_left, untried_nodes: untried, deadline };
         match errand.attempt(request, node, until, trail.begin(node, errand.stage())).await {
-            Ok(answer) => return Ok(plan.answered(answer, trail, span)),
+            Ok(answer) => {
+                plan.answered(E::status(&answer), left, trail, span);
+                return Ok(answer);
+            }
             Err(failed) => {
-                untried -= 1;
-                let left = Left { enabled: true, retries: retries_left, untried_nodes: untried, deadline };
                 match plan.failed(failed, left, trail, span) {
                     (Some(whole), _) => request = whole,
                     (None, ended) => return Err(ended),
@@ -128,13 +140,14 @@ fn fastrand_below(limit: usize) -> usize {
 }
 
 impl Plan<'_> {
-    fn answered<A>(&self, answer: A, trail: &mut Trail, span: AttemptSpan) -> A {
+    fn answered(&self, status: Option<u16>, left: Left, trail: &mut Trail, span: AttemptSpan) {
         if let (Some(live), Some(node)) = (&trail.live, &trail.node) {
+            let verdict = verdict(End::Answered, left, Instant::now());
             self.metrics.attempt_answered(live.connected);
-            self.end_span(span, node, live, None, Verdict::Answered, true);
+            let end = AttemptEnd { status, request_written: true, ..self.end_of(node, live, verdict) };
+            end_span(span, live, end);
         }
         trail.answered();
-        answer
     }
 
     /// Judges a failure. The request comes back exactly when it is to be carried on.
@@ -156,59 +169,47 @@ impl Plan<'_> {
         };
         let written = request.is_none();
         let verdict = verdict(end, left, Instant::now());
-        if end == End::ClientLeft {
-            if let (Some(live), Some(node)) = (&trail.live, &trail.node) {
-                let canceled =
-                    Fault::new(live.phase, crate::model::ErrKind::Canceled, "the client went away");
-                self.count(&canceled, verdict, live);
-                self.end_span(span, node, live, Some(&canceled), verdict, written);
-                trail.failed(canceled, written);
-            }
-            return (None, Ended::ClientLeft);
-        }
+        let ended = if end == End::ClientLeft { Ended::ClientLeft } else { Ended::Failed };
         if let (Some(live), Some(node)) = (&trail.live, &trail.node) {
-            self.count(&fault, verdict, live);
-            self.end_span(span, node, live, Some(&fault), verdict, written);
+            let fault = if end == End::ClientLeft {
+                Fault::new(live.place.phase, ErrKind::Canceled, "the client went away")
+            } else {
+                fault
+            };
+            self.metrics.attempt_failed(live.stage, fault.kind, verdict);
+            let failure = fault.at(live.stage);
+            let end = AttemptEnd {
+                failure: Some(&failure),
+                request_written: written,
+                ..self.end_of(node, live, verdict)
+            };
+            end_span(span, live, end);
+            trail.failed(failure, written);
         }
-        trail.failed(fault, written);
-        match verdict {
-            Verdict::Retried => (request, Ended::Failed),
-            _ => (None, Ended::Failed),
-        }
+        (request.filter(|_| verdict == Verdict::Retried), ended)
     }
 
-    fn count(&self, fault: &Fault, verdict: Verdict, live: &Progress) {
-        self.metrics.attempt_failed(live.stage, fault.kind, verdict);
-    }
-
-    fn end_span(
-        &self,
-        mut span: AttemptSpan,
-        node: &Arc<Node>,
-        live: &Progress,
-        fault: Option<&Fault>,
-        verdict: Verdict,
-        written: bool,
-    ) {
-        if !span.is_recording() {
-            return;
-        }
-        if live.stale {
-            span.stale_connection();
-        }
-        span.end(AttemptEnd {
+    fn end_of<'b>(&'b self, node: &'b Arc<Node>, live: &Progress, verdict: Verdict) -> AttemptEnd<'b> {
+        AttemptEnd {
             node,
             platform: &self.nodes.name,
             method: self.method.as_str(),
             host: self.host,
             port: self.port,
-            peer: live.wire.as_ref().map(|wire| wire.peer()),
-            failure: fault.map(|fault| fault.clone().at(live.stage)).as_ref(),
+            peer: live.place.peer,
+            failure: None,
             verdict,
-            request_written: written,
+            request_written: false,
             status: None,
-        });
+        }
     }
+}
+
+fn end_span(mut span: AttemptSpan, live: &Progress, end: AttemptEnd<'_>) {
+    if live.stale {
+        span.stale_connection();
+    }
+    span.end(end);
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::{
     model::{AttemptFacts, ErrKind, Failure, Node, Phase, Stage},
-    upstream::{Fault, Wire},
+    upstream::{Fault, Place, Wire},
 };
 
 /// What happened so far.
@@ -35,7 +35,7 @@ pub(crate) struct Progress {
     pub(crate) started_at: SystemTime,
     pub(crate) started: Instant,
     pub(crate) stage: Stage,
-    pub(crate) phase: Phase,
+    pub(crate) place: Place,
     /// What the request goes over, once there is a connection.
     pub(crate) wire: Option<Arc<Wire>>,
     /// The connection had been used before.
@@ -52,7 +52,7 @@ impl Progress {
             started_at: SystemTime::now(),
             started: Instant::now(),
             stage,
-            phase: Phase::Dns,
+            place: Place { phase: Phase::Dns, peer: None },
             wire: None,
             reused: false,
             stale: false,
@@ -77,11 +77,9 @@ impl Trail {
     }
 
     /// The attempt failed.
-    pub(crate) fn failed(&mut self, fault: Fault, written: bool) {
-        if let Some(live) = &self.live {
-            self.failure = Some(fault.at(live.stage));
-            self.request_written = written;
-        }
+    pub(crate) fn failed(&mut self, failure: Failure, written: bool) {
+        self.failure = Some(failure);
+        self.request_written = written;
     }
 
     /// Another attempt follows the failed one.
@@ -104,7 +102,7 @@ impl Trail {
     pub(crate) fn client_left(&mut self) {
         let Some(live) = self.live.take() else { return };
         if self.failure.is_none() {
-            let phase = live.phase;
+            let phase = live.place.phase;
             self.failure = Some(Fault::new(phase, ErrKind::Canceled, "the client went away").at(live.stage));
             self.request_written = live.wire.is_some_and(|wire| wire.accepted() > 0);
         }

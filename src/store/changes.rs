@@ -37,6 +37,7 @@ impl Changes {
         let _one_at_a_time = self.loading.lock().await;
         let (platforms, nodes) = self.store.configuration().await?;
         self.directory.publish(Snapshot::new(platforms, nodes));
+        self.up.send_if_modified(|up| !std::mem::replace(up, true));
         Ok(())
     }
 
@@ -98,7 +99,6 @@ impl Changes {
                         if let Err(error) = self.reload().await {
                             return error;
                         }
-                        self.up.send_if_modified(|up| !std::mem::replace(up, true));
                     }
                     _ = liveness.tick() => match timeout(LIVENESS_TIMEOUT, client.simple_query("")).await {
                         Ok(Ok(_)) => {}

@@ -87,7 +87,7 @@ impl Tracing {
         method: &Method,
         started: SystemTime,
     ) -> RequestSpan {
-        let parent = headers.contains_key("traceparent").then(|| {
+        let parent = headers.get("traceparent").filter(|value| is_traceparent(value)).map(|_| {
             let context =
                 TraceContextPropagator::new().extract_with_context(&Context::new(), &Headers(headers));
             context.span().span_context().clone()
@@ -128,6 +128,15 @@ impl SpanName {
             Self::Reverse => format!("{method} reverse"),
         }
     }
+}
+
+/// Version, trace id, parent id and flags, of their exact lengths (W3C Trace Context, section 3.2).
+fn is_traceparent(value: &HeaderValue) -> bool {
+    let lengths = [2, 32, 16, 2];
+    let Ok(text) = value.to_str() else { return false };
+    let parts: Vec<&str> = text.split('-').collect();
+    let hex = |part: &str| part.bytes().all(|byte| byte.is_ascii_hexdigit() && !byte.is_ascii_uppercase());
+    parts.len() >= 4 && parts.iter().zip(lengths).all(|(part, length)| part.len() == length && hex(part))
 }
 
 /// The methods that the conventions know; all others are one.

@@ -26,6 +26,14 @@ pub(crate) struct Destination {
     pub(crate) tls: bool,
 }
 
+/// Where an attempt stands on its way. Outlives it, so that it can be told also when it was dropped.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) phase: Phase,
+    /// What was dialled last.
+    pub(crate) peer: Option<SocketAddr>,
+}
+
 /// Makes links. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Dialer {
@@ -37,17 +45,17 @@ impl Dialer {
         Self { trust }
     }
 
-    /// A tunnel to `authority` through the node. `phase` tells where it stands, also when it is dropped.
+    /// A tunnel to `authority` through the node. `place` tells where it stands, also when it is dropped.
     pub(crate) async fn tunnel(
         &self,
         node: &NodeConfig,
         authority: &Authority,
         until: Instant,
-        phase: &mut Phase,
+        place: &mut Place,
     ) -> Result<Link, DialError> {
-        *phase = Phase::Dns;
-        let reached = timeout_at(until, self.reach(node, authority, until, phase)).await;
-        reached.unwrap_or_else(|_| Err(Fault::timeout(*phase, doing(*phase))))
+        place.phase = Phase::Dns;
+        let reached = timeout_at(until, self.reach(node, authority, until, place)).await;
+        reached.unwrap_or_else(|_| Err(Fault::timeout(place.phase, doing(place.phase))))
     }
 
     /// A link to the destination: a tunnel, and TLS with the origin where it is asked for.
@@ -56,11 +64,11 @@ impl Dialer {
         node: &NodeConfig,
         destination: &Destination,
         until: Instant,
-        phase: &mut Phase,
+        place: &mut Place,
     ) -> Result<Link, DialError> {
-        *phase = Phase::Dns;
-        let opened = timeout_at(until, self.open_in_time(node, destination, until, phase)).await;
-        opened.unwrap_or_else(|_| Err(Fault::timeout(*phase, doing(*phase))))
+        place.phase = Phase::Dns;
+        let opened = timeout_at(until, self.open_in_time(node, destination, until, place)).await;
+        opened.unwrap_or_else(|_| Err(Fault::timeout(place.phase, doing(place.phase))))
     }
 
     async fn open_in_time(
@@ -68,11 +76,11 @@ impl Dialer {
         node: &NodeConfig,
         destination: &Destination,
         until: Instant,
-        phase: &mut Phase,
+        place: &mut Place,
     ) -> Result<Link, DialError> {
-        let link = self.reach(node, &destination.authority, until, phase).await?;
+        let link = self.reach(node, &destination.authority, until, place).await?;
         if destination.tls {
-            *phase = Phase::OriginTls;
+            place.phase = Phase::OriginTls;
             return self.secure(link, &destination.authority.host).await;
         }
         if link.has_early() {
@@ -88,31 +96,31 @@ impl Dialer {
         node: &NodeConfig,
         authority: &Authority,
         until: Instant,
-        phase: &mut Phase,
+        place: &mut Place,
     ) -> Result<Link, DialError> {
         match node {
             NodeConfig::Direct => {
-                let wire = connect(authority, until, phase).await?;
+                let wire = connect(authority, until, place).await?;
                 Ok(Link::over(Arc::clone(&wire), Hop::Plain(Counted(wire))))
             }
             NodeConfig::Http { endpoint, tls } => {
-                let wire = connect(&endpoint.authority, until, phase).await?;
+                let wire = connect(&endpoint.authority, until, place).await?;
                 let plain = Counted(Arc::clone(&wire));
                 let mut hop = match tls {
                     None => Hop::Plain(plain),
                     Some(tls) => {
-                        *phase = Phase::NodeTls;
+                        place.phase = Phase::NodeTls;
                         self.secure_node(plain, endpoint, tls).await?
                     }
                 };
-                *phase = Phase::NodeHandshake;
+                place.phase = Phase::NodeHandshake;
                 let early =
                     handshake::http_connect(&mut hop, authority, endpoint.credentials.as_ref()).await?;
                 Ok(Link::over(wire, hop).with_early(early))
             }
             NodeConfig::Socks5 { endpoint } => {
-                let wire = connect(&endpoint.authority, until, phase).await?;
-                *phase = Phase::NodeHandshake;
+                let wire = connect(&endpoint.authority, until, place).await?;
+                place.phase = Phase::NodeHandshake;
                 let plain = Counted(Arc::clone(&wire));
                 let plain = handshake::socks5(plain, authority, endpoint.credentials.as_ref()).await?;
                 Ok(Link::over(wire, Hop::Plain(plain)))
@@ -164,10 +172,10 @@ fn doing(phase: Phase) -> &'static str {
 }
 
 /// TCP to the first of the name's addresses that answers, one after the other, each with its share of what is left.
-async fn connect(to: &Authority, until: Instant, phase: &mut Phase) -> Result<Arc<Wire>, DialError> {
+async fn connect(to: &Authority, until: Instant, place: &mut Place) -> Result<Arc<Wire>, DialError> {
     let addresses = match &to.host {
-        Host::Ip(ip) => return connect_one(SocketAddr::new(*ip, to.port), phase).await,
-        Host::Name(name) => resolve(name, to.port, phase).await?,
+        Host::Ip(ip) => return connect_one(SocketAddr::new(*ip, to.port), place).await,
+        Host::Name(name) => resolve(name, to.port, place).await?,
     };
     let mut last = Fault::new(Phase::Dns, ErrKind::DnsError, format!("{} has no address", to.host));
     for (at, address) in addresses.iter().enumerate() {
@@ -176,7 +184,7 @@ async fn connect(to: &Authority, until: Instant, phase: &mut Phase) -> Result<Ar
         // The last one may use all that is left: its limit is the caller's.
         let limit =
             if at + 1 == addresses.len() { until + Duration::from_secs(1) } else { Instant::now() + share };
-        match timeout_at(limit, connect_one(*address, phase)).await {
+        match timeout_at(limit, connect_one(*address, place)).await {
             Ok(Ok(wire)) => return Ok(wire),
             Ok(Err(fault)) if fault.exhausted => return Err(fault),
             Ok(Err(fault)) => last = fault,
@@ -186,15 +194,16 @@ async fn connect(to: &Authority, until: Instant, phase: &mut Phase) -> Result<Ar
     Err(last)
 }
 
-async fn connect_one(address: SocketAddr, phase: &mut Phase) -> Result<Arc<Wire>, DialError> {
-    *phase = Phase::Tcp;
+async fn connect_one(address: SocketAddr, place: &mut Place) -> Result<Arc<Wire>, DialError> {
+    place.phase = Phase::Tcp;
+    place.peer = Some(address);
     let fail = |error: &io::Error| Fault::io(Phase::Tcp, error, ErrKind::DialError);
     let stream = TcpStream::connect(address).await.map_err(|error| fail(&error))?;
     Wire::new(stream).map_err(|error| fail(&error))
 }
 
-async fn resolve(name: &str, port: u16, phase: &mut Phase) -> Result<Vec<SocketAddr>, DialError> {
-    *phase = Phase::Dns;
+async fn resolve(name: &str, port: u16, place: &mut Place) -> Result<Vec<SocketAddr>, DialError> {
+    place.phase = Phase::Dns;
     let found = tokio::net::lookup_host((name, port)).await;
     let found = found.map_err(|error| {
         let fault = Fault::io(Phase::Dns, &error, ErrKind::DnsError);

@@ -7,10 +7,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::client::TlsStream;
 
 use super::wire::{Counted, Wire};
@@ -74,21 +71,6 @@ impl Link {
         match &self.layers {
             Layers::Hop(Hop::Plain(_)) => false,
             Layers::Hop(Hop::Tls(_)) | Layers::Tls(_) => true,
-        }
-    }
-
-    /// The bare TCP stream where there is nothing above it, else the link again.
-    pub(crate) fn into_tcp(self) -> Result<(TcpStream, bytes::Bytes), Box<Self>> {
-        let Self { wire, layers, early } = self;
-        match layers {
-            Layers::Hop(Hop::Plain(counted)) if Arc::strong_count(&wire) == 2 => {
-                drop(counted);
-                match wire.into_stream() {
-                    Some(stream) => Ok((stream, early)),
-                    None => unreachable!("both holders of the wire were ours"),
-                }
-            }
-            layers => Err(Box::new(Self { wire, layers, early })),
         }
     }
 }

@@ -85,11 +85,6 @@ impl Wire {
         let _best_effort =
             socket2::SockRef::from(&*self.stream.lock()).set_linger(Some(std::time::Duration::ZERO));
     }
-
-    /// The stream itself, once nobody else holds the wire.
-    pub(crate) fn into_stream(self: Arc<Self>) -> Option<TcpStream> {
-        Arc::into_inner(self).map(|wire| wire.stream.into_inner())
-    }
 }
 
 /// The IO that everything above is built on: a [`Wire`] that counts.
