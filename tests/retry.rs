@@ -46,7 +46,7 @@ async fn a_failure_before_the_tunnel_is_retried_on_another_node_on_every_way() {
             assert!(record.resin_error.is_empty(), "{record:#?}");
             for attempt in &record.retry_details {
                 assert_eq!(attempt.stage(), way.first_stage(), "{failure:?} {way:?}");
-                assert_eq!(attempt.phase(), UpstreamPhase::NodeHandshake, "{failure:?} {way:?}");
+                assert_eq!(attempt.phase(), UpstreamPhase::NodeHandshake, "{failure:?} {way:?} {attempt:?}");
                 assert!(!attempt.request_written, "{failure:?} {way:?}");
             }
         }
@@ -294,8 +294,9 @@ async fn an_answer_of_whatever_status_is_an_answer() {
             assert_eq!((answer.status, answer.text().as_str()), (status, "mine"), "{way:?}");
             assert_eq!(answer.header("x-resin-error"), None);
             assert_eq!(nodes.dial_count(), 1, "{way:?} {status}");
+            let record = resin.last_record().await;
+            assert_eq!((record.retry_attempts, record.net_ok), (0, true));
             if way != Way::Connect {
-                let record = resin.last_record().await;
                 assert_eq!((record.http_status, record.net_ok), (i32::from(status), true));
                 assert_eq!((record.retry_attempts, record.upstream_stage()), (0, UpstreamStage::Unspecified));
             }

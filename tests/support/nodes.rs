@@ -191,7 +191,7 @@ async fn take(connection: TcpStream, kind: Kind, call: Call) {
         }
         Manner::Close => {}
         Manner::Reset => {
-            let _ = connection.readable().await;
+            let _ = connection.peek(&mut [0]).await;
             connection.reset();
         }
         _ => match kind {
