@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, time::Instant};
 
 use support::{
     client::{Client, EXCHANGES, Way},
@@ -124,18 +124,21 @@ async fn a_record_wakes_no_other_thread() {
         for _ in 0..50 {
             get().await;
         }
-        let before = sleeps(&resin);
+        let (before, begun) = (sleeps(&resin), Instant::now());
         for _ in 0..REQUESTS {
             get().await;
         }
-        let growth: BTreeMap<_, _> = sleeps(&resin)
+        let mut growth: Vec<_> = sleeps(&resin)
             .into_iter()
             .map(|(thread, count)| (count - before.get(&thread).copied().unwrap_or(0), thread))
             .collect();
-        println!("{way:?}: {growth:?}");
-        // The data thread sleeps for each request; everybody else only by the clock.
-        let others: u64 = growth.keys().rev().skip(1).sum();
-        let share = u64::try_from(REQUESTS).unwrap() / 4;
+        growth.sort_unstable();
+        let busiest = growth.pop().unwrap().1.1;
+        assert!(busiest.starts_with("data"), "the data thread sleeps for each request: {busiest}");
+        // Everybody else sleeps only by the clock, a hundred times a second at the most.
+        let others: u64 = growth.iter().map(|(count, _)| count).sum();
+        let share = REQUESTS as u64 / 4 + begun.elapsed().as_millis() as u64 / 10;
+        println!("{way:?}: {others} sleeps of other threads in {REQUESTS} requests, {share} allowed");
         assert!(
             others < share,
             "{way:?}: {others} sleeps of other threads in {REQUESTS} requests: {growth:?}"

@@ -10,7 +10,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use support::{
     client::{Client, EXCHANGES, Way, http2},
-    nodes::{Manner, Nodes, lead_through, resin_over},
+    nodes::{Manner, Nodes, lead_through, resin_direct, resin_over},
     origins::{Origin, Reply, Server, streaming_echo},
     resin::{Resin, soon},
     tls::Authority,
@@ -109,12 +109,33 @@ async fn an_answer_that_says_close_is_not_kept() {
 }
 
 #[tokio::test]
-async fn idle_connections_are_given_up_after_their_time() {
+async fn no_connection_is_kept_where_none_may_be_idle() {
     let origin = Origin::ok().await;
     let nodes = Nodes::http(&[Manner::Good]).await;
     let resin = resin_over(&nodes, 2, &[("RESIN_POOL_MAX_IDLE", "0")]).await;
     repeat(&resin, Way::Forward, &origin.authority(), "/", "GET", 3).await;
     assert_eq!(nodes.dial_count(), 3, "RESIN_POOL_MAX_IDLE=0 keeps none");
+}
+
+#[tokio::test]
+async fn idle_connections_are_closed_when_their_time_is_over() {
+    let (ended, mut ends) = tokio::sync::mpsc::unbounded_channel();
+    let origin = Server::start(move |connection| {
+        let ended = ended.clone();
+        async move {
+            let mut wire = Wire::new(connection);
+            while let Ok(Some(_)) = wire.head().await {
+                wire.say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
+            }
+            ended.send(()).unwrap();
+        }
+    })
+    .await;
+    for limit in ["RESIN_POOL_IDLE_TIMEOUT", "RESIN_POOL_MAX_AGE"] {
+        let resin = resin_direct(&[(limit, "300ms")]).await;
+        repeat(&resin, Way::Forward, &origin.address.to_string(), "/", "GET", 1).await;
+        soon("the end of the idle connection", ends.recv()).await.unwrap();
+    }
 }
 
 #[tokio::test]

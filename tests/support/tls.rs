@@ -31,6 +31,13 @@ impl Authority {
         self.file.path().to_str().unwrap()
     }
 
+    /// Certificate and key of this host, as PEM.
+    pub fn pem(&self, host: &str) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![host.to_owned()]).unwrap();
+        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
+    }
+
     /// Accepts TLS as this host (a name or an IP address).
     pub fn acceptor(&self, host: &str) -> TlsAcceptor {
         let key = KeyPair::generate().unwrap();
