@@ -5,6 +5,7 @@
 mod support;
 
 use support::{
+    postgres::{Database, Wire},
     resin::{Resin, soon},
     world::{Dying, Origin, forward, tunnel},
 };
@@ -89,4 +90,35 @@ async fn open_tunnels_are_counted_up_and_down() {
     until(1.0).await;
     drop(two);
     until(0.0).await;
+}
+
+#[tokio::test]
+async fn records_that_find_no_place_are_counted_as_lost_and_no_request_notices() {
+    let database = Database::new().await;
+    let mut wire = Wire::new(&database).await;
+    let url = wire.url.clone();
+    let settings = [("RESIN_DATABASE_URL", &*url), ("RESIN_LOG_QUEUE", "5"), ("RESIN_NODES", "direct://")];
+    let resin = Resin::start_bare(&settings).await;
+    let origin = Origin::start().await;
+    wire.cut().await;
+
+    for _ in 0..30 {
+        assert_eq!(forward(&resin, "Default", &origin.url("/")).await.0, 200);
+    }
+    let lost = value(&resin.metrics().await, "resin_log_records_total", "outcome=\"lost\"");
+    assert!(lost >= 1.0, "{lost}");
+    resin.process.stderr_line("the loss", |line| line.contains("lost")).await;
+
+    wire.restore().await;
+    let all = async {
+        loop {
+            let text = resin.metrics().await;
+            let count = |outcome| value(&text, "resin_log_records_total", outcome);
+            if count("outcome=\"written\"") + count("outcome=\"lost\"") == 30.0 {
+                return count("outcome=\"written\"");
+            }
+        }
+    };
+    let written = soon("every record is written or lost", all).await;
+    assert_eq!(database.count("select count(*) from request_logs").await as f64, written);
 }

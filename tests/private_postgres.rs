@@ -10,7 +10,7 @@ use std::{
     path::Path,
 };
 
-use rustix::process::{Pid, geteuid, test_kill_process};
+use rustix::process::geteuid;
 use support::{
     postgres::user,
     resin::{DEFAULTS, Process, Resin, command, soon},
@@ -49,8 +49,10 @@ fn walk(dir: &Path) -> Vec<std::path::PathBuf> {
         .collect()
 }
 
+/// A process that has ended and waits for a parent to notice is gone.
 fn alive(pid: i32) -> bool {
-    test_kill_process(Pid::from_raw(pid).unwrap()).is_ok()
+    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
+    stat.rsplit(") ").next().is_some_and(|rest| !rest.starts_with(['Z', 'X']))
 }
 
 async fn gone(pid: i32) {
