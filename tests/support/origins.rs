@@ -134,6 +134,16 @@ impl Origin {
         Self { address: server.address, server, book }
     }
 
+    /// Says this to whatever it is sent, request or not.
+    pub async fn deaf(answer: &'static str) -> Self {
+        let server = Server::start(move |mut connection| async move {
+            let _ = connection.read(&mut [0; 1024]).await;
+            let _ = connection.write_all(answer.as_bytes()).await;
+        })
+        .await;
+        Self { address: server.address, server, book: Arc::default() }
+    }
+
     /// Answers everything with `200` and `ok`.
     pub async fn ok() -> Self {
         Self::start(|_| Reply::ok("ok")).await

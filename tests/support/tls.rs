@@ -17,7 +17,9 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, "authority of a test");
+        // Two of one name would be taken for each other, and the signature found wrong.
+        let name = format!("authority {}", uuid::Uuid::now_v7());
+        params.distinguished_name.push(DnType::CommonName, name);
         let certificate = params.self_signed(&key).unwrap();
         let file = NamedTempFile::new().unwrap();
         std::fs::write(file.path(), certificate.pem()).unwrap();
