@@ -282,7 +282,7 @@ fn serve_control(
         default_max_retries: config.default_platform_max_retries,
     };
     let (halt, mut readiness) = (halt.clone(), ready.subscribe());
-    let (serving, is_serving) = watch::channel(false);
+    let (serving, is_serving) = watch::channel(true);
     tokio::spawn(async move {
         while readiness.changed().await.is_ok() {
             serving.send_replace(*readiness.borrow() == ops::Readiness::Ready);

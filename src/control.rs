@@ -1,6 +1,6 @@
 //! The control plane: gRPC services over the store and the snapshot in force.
 //!
-//! Proto messages become domain types at the door ([`convert`]), errors become statuses in one table ([`status`]). Writes
+//! Proto messages become domain types at the door (`convert`), errors become statuses in one table (`status`). Writes
 //! go to the store and are in force here before they are answered; reads come from the snapshot.
 
 mod auth;
@@ -71,8 +71,10 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
     let (reporter, health) = tonic_health::server::health_reporter();
-    report(&reporter, false, false).await;
-    let reporting = tokio::spawn(keep_reporting(reporter, ready, control.changes.database_up()));
+    let database = control.changes.database_up();
+    let (is_ready, is_up) = (*ready.borrow(), *database.borrow());
+    report(&reporter, is_ready, is_up).await;
+    let reporting = tokio::spawn(keep_reporting(reporter, ready, database));
 
     let auth = auth::Bearer::new(control.admin_token.clone());
     let platforms = PlatformServiceServer::new(platforms::Platforms::new(control.clone(), stop.clone()))

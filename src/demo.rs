@@ -1,5 +1,204 @@
-//! `resin demo`.
-use std::process::ExitCode;
-pub async fn run(_once: bool) -> ExitCode {
-    ExitCode::FAILURE
+//! `resin demo`: a small world around an ordinary instance, told as a story.
+//!
+//! A private PostgreSQL, an origin, and three nodes of which two are bad. Real requests go through all three paths, and
+//! what happened to each is read back from the log stream over gRPC, as any controller would.
+
+mod show;
+mod world;
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use tokio::time::timeout;
+use tonic::{Streaming, transport::Channel};
+
+use crate::{
+    app::{self, App},
+    config::{Ambient, Config},
+    drain::StopSignals,
+    proto::{
+        NodeSpec, Platform, RequestLog, StreamRequestLogsRequest, StreamRequestLogsResponse,
+        UpsertNodesRequest, UpsertPlatformRequest, node_service_client::NodeServiceClient,
+        platform_service_client::PlatformServiceClient, request_log_service_client::RequestLogServiceClient,
+    },
+    telemetry::logs,
+};
+use show::Show;
+use world::{Trip, World};
+
+const PLATFORM: &str = "Demo";
+const MAX_RETRIES: i32 = 2;
+/// Picks are random: after this many requests every path has shown a retry, or something is wrong.
+const MOST_REQUESTS: usize = 50;
+const PATIENCE: Duration = Duration::from_secs(30);
+const DEFAULT_PORTS: [u16; 3] = [2260, 2261, 2262];
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Tells the story. With `once` it leaves when the story is over: 0 when everything was as told, else 1.
+pub async fn run(once: bool) -> ExitCode {
+    logs::init("warn", crate::config::LogFormat::Human);
+    let show = Show::on_standard_output();
+    let home = Home::new();
+    match tell(&show, &home, once).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            show.failure(&error.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn tell(show: &Show, home: &Home, once: bool) -> Result<(), Failure> {
+    let mut signals = StopSignals::listen()?;
+    show.title();
+    let begun = Instant::now();
+    show.step("starting a private PostgreSQL and an instance of resin");
+    let app = tokio::select! {
+        app = start(&home.0) => app?,
+        () = signals.next() => return Err("interrupted".into()),
+    };
+    show.done(begun.elapsed());
+    let told = tokio::select! {
+        told = story(show, &app) => told,
+        () = signals.next() => Err("interrupted".into()),
+    };
+    if let Ok(world) = &told
+        && !once
+    {
+        show.stays_up();
+        signals.next().await;
+        world.say_goodbye();
+    }
+    app.stop().await;
+    told.map(|_| ())
+}
+
+/// An instance as anybody would start it, on the default ports where they are free.
+async fn start(home: &Path) -> Result<App, Failure> {
+    let free = DEFAULT_PORTS.iter().all(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    let listen = |port: u16| Some(format!("127.0.0.1:{}", if free { port } else { 0 }));
+    let lookup = |name: &str| match name {
+        "RESIN_DATA_LISTEN" => listen(DEFAULT_PORTS[0]),
+        "RESIN_CONTROL_LISTEN" => listen(DEFAULT_PORTS[1]),
+        "RESIN_OPS_LISTEN" => listen(DEFAULT_PORTS[2]),
+        "RESIN_DATA_DIR" => Some(home.display().to_string()),
+        _ => None,
+    };
+    let ambient = Ambient { root: false, cores: 2, current_dir: PathBuf::from("/") };
+    let config = Config::parse(lookup, &ambient)?;
+    // Spans go where the environment says, as they would from any instance.
+    let bound = app::bind(config, |name| std::env::var(name).ok()).await?;
+    Ok(bound.open().await?)
+}
+
+async fn story(show: &Show, app: &App) -> Result<World, Failure> {
+    let world = World::start().await?;
+    show.world(&world);
+    let channel = Channel::from_shared(format!("http://{}", app.control_addr()))?.connect().await?;
+    declare(&channel, &world).await?;
+    show.platform(PLATFORM, MAX_RETRIES);
+    let follow = StreamRequestLogsRequest { follow: true, ..StreamRequestLogsRequest::default() };
+    let stream = RequestLogServiceClient::new(channel).stream_request_logs(follow).await?.into_inner();
+    send_until_each_path_was_retried(show, app.data_addr(), &world, stream).await?;
+    show.commands(app, &world, PLATFORM);
+    Ok(world)
+}
+
+/// What a controller does: nodes, then a platform that picks them by their tags.
+async fn declare(channel: &Channel, world: &World) -> Result<(), Failure> {
+    let spec = |(tag, address): (&str, SocketAddr)| NodeSpec {
+        uri: format!("http://{address}"),
+        tag: tag.to_owned(),
+        ..NodeSpec::default()
+    };
+    let nodes = world.nodes().into_iter().map(spec).collect();
+    let nodes = UpsertNodesRequest { nodes, validate_only: false };
+    NodeServiceClient::new(channel.clone()).upsert_nodes(nodes).await?;
+    let platform = Platform {
+        name: PLATFORM.to_owned(),
+        regex_filters: vec!["^demo-".to_owned()],
+        max_retries: Some(MAX_RETRIES),
+        ..Platform::default()
+    };
+    let platform = UpsertPlatformRequest { platform: Some(platform), ..UpsertPlatformRequest::default() };
+    PlatformServiceClient::new(channel.clone()).upsert_platform(platform).await?;
+    Ok(())
+}
+
+async fn send_until_each_path_was_retried(
+    show: &Show,
+    data: SocketAddr,
+    world: &World,
+    mut stream: Streaming<StreamRequestLogsResponse>,
+) -> Result<(), Failure> {
+    let mut missing = Trip::ALL.to_vec();
+    let mut records = Vec::new();
+    for number in 1..=MOST_REQUESTS {
+        let trip = missing[number % missing.len()];
+        let body = timeout(PATIENCE, world.send(trip, data, PLATFORM, number)).await??;
+        if body != World::says(number) {
+            return Err(format!("request {number} was answered with {body:?}").into());
+        }
+        let record = timeout(PATIENCE, next_record(&mut stream, &mut records)).await??;
+        show.record(trip, &record);
+        check(&record)?;
+        if record.retry_attempts > 0 {
+            missing.retain(|other| *other != trip);
+        }
+        if missing.is_empty() {
+            show.every_path_was_retried(number);
+            return Ok(());
+        }
+    }
+    Err(format!("{MOST_REQUESTS} requests, and {missing:?} were never retried").into())
+}
+
+async fn next_record(
+    stream: &mut Streaming<StreamRequestLogsResponse>,
+    waiting: &mut Vec<RequestLog>,
+) -> Result<RequestLog, Failure> {
+    loop {
+        if let Some(record) = waiting.pop() {
+            return Ok(record);
+        }
+        let answer = stream.message().await?.ok_or("the log stream has ended")?;
+        waiting.extend(answer.request_logs.into_iter().rev());
+    }
+}
+
+fn check(record: &RequestLog) -> Result<(), Failure> {
+    let retries = usize::try_from(record.retry_attempts).unwrap_or(usize::MAX);
+    let told = record.http_status == 200
+        && record.net_ok
+        && record.node_tag == world::GOOD
+        && retries == record.retry_details.len()
+        && record.retry_details.iter().all(|attempt| !attempt.request_written);
+    if told { Ok(()) } else { Err(format!("this record is not as it should be: {record:?}").into()) }
+}
+
+/// A folder that goes with the demo.
+struct Home(PathBuf);
+
+impl Home {
+    /// Below the system's folder for such things, where the database's account can reach it.
+    fn new() -> Self {
+        Self(std::env::temp_dir().join(format!("resin-demo-{}", std::process::id())))
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        match std::fs::remove_dir_all(&self.0) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                eprintln!("{} could not be removed: {error}", self.0.display());
+            }
+            _ => {}
+        }
+    }
 }

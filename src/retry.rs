@@ -1,6 +1,6 @@
 //! Carrying a request through one node after another, for as long as it is proven that nothing of it was written.
 //!
-//! [`boundary`] decides (pure), [`attempt`] is one try through one node, [`carry`] is the loop. A failed attempt hands
+//! [`boundary`] decides (pure), [`attempt`] is one try through one node, [`mod@carry`] is the loop. A failed attempt hands
 //! the request back exactly when it is unwritten; the loop cannot go on without it. Facts are returned in a [`Trail`];
 //! nothing is recorded here.
 

@@ -32,6 +32,8 @@ pub(crate) struct Streaming {
     watch: Watch,
     /// The last poll found nothing: it is the upstream that is waited for.
     waiting: bool,
+    /// What broke the answer off. Told one poll later, so that what came before is flushed to the client.
+    broken: Option<Fault>,
 }
 
 /// How a body gets its pulse.
@@ -51,7 +53,15 @@ impl ProxyBody {
         if body.ending() == Ending::Whole {
             return Self::finished(recording);
         }
-        Self::Answer(Box::new(Streaming { body, recording, stage, pulse: None, watch, waiting: false }))
+        Self::Answer(Box::new(Streaming {
+            body,
+            recording,
+            stage,
+            pulse: None,
+            watch,
+            waiting: false,
+            broken: None,
+        }))
     }
 
     fn finished(mut recording: Recording) -> Self {
@@ -66,6 +76,9 @@ impl Streaming {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        if let Some(fault) = self.broken.take() {
+            return Poll::Ready(Some(Err(fault)));
+        }
         if let Some(fault) = self.expired() {
             self.fail(fault.clone(), !self.waiting);
             return Poll::Ready(Some(Err(fault)));
@@ -88,7 +101,9 @@ impl Streaming {
                 let client_left =
                     self.recording.upload.as_ref().is_some_and(crate::upstream::Upload::client_failed);
                 self.fail(fault.clone(), client_left);
-                Poll::Ready(Some(Err(fault)))
+                self.broken = Some(fault);
+                cx.waker().wake_by_ref();
+                Poll::Pending
             }
             Poll::Ready(None) => {
                 self.recording.ended(Outcome::Whole);

@@ -62,7 +62,7 @@ pub(crate) fn connect<B>(request: &Request<B>) -> Result<Authority, ResinError> 
 fn path_of(uri: &Uri) -> PathAndQuery {
     match uri.path_and_query() {
         Some(path) if path.as_str().starts_with('?') => {
-            format!("/{path}").parse().unwrap_or_else(|_| PathAndQuery::from_static("/"))
+            format!("/{}", path.as_str()).parse().unwrap_or_else(|_| PathAndQuery::from_static("/"))
         }
         Some(path) if !path.as_str().is_empty() => path.clone(),
         _ => PathAndQuery::from_static("/"),

@@ -310,3 +310,6 @@ impl Remains {
 pub(super) fn may_be_kept(version: Version) -> bool {
     version == Version::HTTP_11
 }
+
+#[cfg(test)]
+mod tests;

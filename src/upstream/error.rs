@@ -102,7 +102,16 @@ fn io_kind(error: &io::Error, otherwise: ErrKind) -> ErrKind {
 fn tls_kind(error: &rustls::Error) -> ErrKind {
     use rustls::{CertificateError, Error};
     match error {
-        Error::InvalidCertificate(CertificateError::UnknownIssuer) => ErrKind::TlsUnknownAuthority,
+        // A signature that does not fit is that of somebody else who bears the name of a root.
+        Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
+            ErrKind::TlsUnknownAuthority
+        }
+        // A self-signed certificate that calls itself an authority, told by its name only.
+        Error::InvalidCertificate(CertificateError::Other(other))
+            if other.to_string().contains("CaUsedAsEndEntity") =>
+        {
+            ErrKind::TlsUnknownAuthority
+        }
         Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
         ) => ErrKind::TlsHostnameInvalid,

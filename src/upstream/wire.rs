@@ -25,7 +25,7 @@ use tokio::{
 #[derive(Debug)]
 pub(crate) struct Wire {
     /// Taken by one thread at a time; the lock is never contended.
-    stream: Mutex<TcpStream>,
+    stream: Mutex<Socket>,
     accepted: AtomicU64,
     /// A request is being sent: a write that fails behind its first byte waits for the answer instead.
     armed: AtomicBool,
@@ -37,7 +37,7 @@ impl Wire {
         stream.set_nodelay(true)?;
         let peer = stream.peer_addr()?;
         Ok(Arc::new(Self {
-            stream: Mutex::new(stream),
+            stream: Mutex::new(Socket::Tcp(stream)),
             accepted: AtomicU64::new(0),
             armed: AtomicBool::new(false),
             peer,
@@ -67,12 +67,17 @@ impl Wire {
     /// What lies in the socket, without taking it: `Ok(0)` is the end, `WouldBlock` is a quiet connection.
     pub(crate) fn peek(&self) -> io::Result<usize> {
         let mut byte = [std::mem::MaybeUninit::uninit()];
-        socket2::SockRef::from(&*self.stream.lock()).peek(&mut byte)
+        match &*self.stream.lock() {
+            Socket::Tcp(stream) => socket2::SockRef::from(stream).peek(&mut byte),
+            #[cfg(test)]
+            Socket::Script(script) => script.peek(),
+        }
     }
 
     /// Whether the peer is known to have closed its side.
     pub(crate) fn peer_has_left(&self) -> bool {
-        let stream = self.stream.lock();
+        let socket = self.stream.lock();
+        let Some(stream) = socket.tcp() else { return false };
         match stream.ready(tokio::io::Interest::READABLE).now_or_never() {
             Some(Ok(ready)) => ready.is_read_closed(),
             Some(Err(_)) => true,
@@ -82,10 +87,43 @@ impl Wire {
 
     /// Makes the end of this connection a reset: the peer must not take what it has for the whole.
     pub(crate) fn reset_on_close(&self) {
-        let _best_effort =
-            socket2::SockRef::from(&*self.stream.lock()).set_linger(Some(std::time::Duration::ZERO));
+        if let Some(stream) = self.stream.lock().tcp() {
+            let _best_effort = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
+        }
     }
 }
+
+/// What a wire is made of. In tests of the witness the socket follows a script.
+#[derive(Debug)]
+enum Socket {
+    Tcp(TcpStream),
+    #[cfg(test)]
+    Script(script::Script),
+}
+
+impl Socket {
+    fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(stream) => Some(stream),
+            #[cfg(test)]
+            Self::Script(_) => None,
+        }
+    }
+}
+
+/// Calls the socket, whichever it is.
+macro_rules! on_socket {
+    ($counted:ident, $stream:ident => $call:expr) => {
+        match &mut *$counted.0.stream.lock() {
+            Socket::Tcp($stream) => $call,
+            #[cfg(test)]
+            Socket::Script($stream) => $call,
+        }
+    };
+}
+
+#[cfg(test)]
+pub(super) mod script;
 
 /// The IO that everything above is built on: a [`Wire`] that counts.
 #[derive(Debug)]
@@ -114,13 +152,13 @@ impl Counted {
 
 impl AsyncRead for Counted {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.0.stream.lock()).poll_read(cx, buf)
+        on_socket!(self, stream => Pin::new(stream).poll_read(cx, buf))
     }
 }
 
 impl AsyncWrite for Counted {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut *self.0.stream.lock()).poll_write(cx, buf);
+        let written = on_socket!(self, stream => Pin::new(stream).poll_write(cx, buf));
         self.counted(written)
     }
 
@@ -129,7 +167,7 @@ impl AsyncWrite for Counted {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut *self.0.stream.lock()).poll_write_vectored(cx, bufs);
+        let written = on_socket!(self, stream => Pin::new(stream).poll_write_vectored(cx, bufs));
         self.counted(written)
     }
 
@@ -138,10 +176,10 @@ impl AsyncWrite for Counted {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.0.stream.lock()).poll_flush(cx)
+        on_socket!(self, stream => Pin::new(stream).poll_flush(cx))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.0.stream.lock()).poll_shutdown(cx)
+        on_socket!(self, stream => Pin::new(stream).poll_shutdown(cx))
     }
 }

@@ -1,0 +1,148 @@
+//! The witness against scripted sockets: what is called unwritten was not written, and is not written later.
+
+use std::{collections::VecDeque, io::ErrorKind};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::*;
+use crate::upstream::{
+    link::Hop,
+    upload::Source,
+    wire::{
+        Counted,
+        script::{Read, Script, Seen, When, Write},
+    },
+};
+
+const FRAMES: usize = 3;
+const PATIENCE: Patience = Patience { response: Duration::from_secs(60), idle: Duration::from_secs(30) };
+
+/// One row of the matrix.
+#[derive(Debug, Clone)]
+struct Row {
+    writes: Vec<Write>,
+    read: Read,
+    when: When,
+    body: bool,
+}
+
+/// {pending, error, short write, accepted} at the first and second write × what the peer does × body.
+fn matrix() -> Vec<Row> {
+    let one = [
+        Write::Pending,
+        Write::Fail(ErrorKind::BrokenPipe),
+        Write::Fail(ErrorKind::ConnectionReset),
+        Write::Fail(ErrorKind::Other),
+        Write::Short(1),
+        Write::Accept,
+    ];
+    let mut rows = Vec::new();
+    for first in one {
+        for second in one {
+            for read in [Read::Silence, Read::Fin, Read::Rst, Read::Junk, Read::Answer] {
+                for when in [When::AtOnce, When::AfterAWrite] {
+                    for body in [false, true] {
+                        rows.push(Row { writes: vec![first, second], read, when, body });
+                    }
+                }
+            }
+        }
+    }
+    rows
+}
+
+fn request(body: bool) -> Unsent {
+    let mut headers = HeaderMap::new();
+    headers.insert("host", http::HeaderValue::from_static("origin.example"));
+    let frames: VecDeque<Bytes> = (0..FRAMES).map(|_| Bytes::from_static(b"frame")).collect();
+    let upload = body.then(|| Upload::over(Source::Script(frames)));
+    Unsent { method: Method::POST, uri: Uri::from_static("/"), headers, upload }
+}
+
+async fn connection(row: &Row) -> (Connection, Arc<Mutex<Seen>>) {
+    let (wire, seen) = Script::wire(&row.writes, row.read, row.when);
+    let link = Link::over(Arc::clone(&wire), Hop::Plain(Counted(wire)));
+    (Connection::over(link).await.unwrap(), seen)
+}
+
+fn assert_untouched(request: &Unsent, row: &Row) {
+    let left = request.upload.as_ref().map_or(FRAMES, Upload::frames_left);
+    assert_eq!(left, FRAMES, "the body was polled: {row:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_says_unwritten_let_no_byte_through_and_gives_the_whole_request_back() {
+    let (mut unsent, mut sent, mut answered) = (0, 0, 0);
+    for row in matrix() {
+        let (connection, seen) = connection(&row).await;
+        let mut phase = Phase::Send;
+        let ended = connection.send(request(row.body), PATIENCE, &mut phase).await;
+        let at_verdict = seen.lock().accepted;
+        match ended {
+            Err(SendFailure::Unsent { request, .. }) => {
+                assert_eq!(at_verdict, 0, "{row:?}");
+                assert_untouched(&request, &row);
+                unsent += 1;
+            }
+            Err(SendFailure::Sent { .. }) => {
+                assert!(at_verdict > 0, "provable, but not proven: {row:?}");
+                sent += 1;
+            }
+            Ok(answer) => {
+                assert_eq!(row.read, Read::Answer, "{row:?}");
+                drop(answer);
+                answered += 1;
+            }
+        }
+        tokio::task::yield_now().await;
+        if row.read != Read::Answer {
+            assert_eq!(seen.lock().accepted, at_verdict, "a write after the verdict: {row:?}");
+        }
+    }
+    assert!(unsent > 100 && sent > 100 && answered > 20, "{unsent} {sent} {answered}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_is_dropped_after_any_poll_writes_nothing_more() {
+    for row in matrix() {
+        for polls in 0..6 {
+            let (connection, seen) = connection(&row).await;
+            let mut phase = Phase::Send;
+            let mut context = Context::from_waker(Waker::noop());
+            {
+                let mut attempt = pin!(connection.send(request(row.body), PATIENCE, &mut phase));
+                for _ in 0..polls {
+                    if attempt.as_mut().poll(&mut context).is_ready() {
+                        break;
+                    }
+                }
+            }
+            let at_drop = seen.lock().tries;
+            tokio::task::yield_now().await;
+            assert_eq!(seen.lock().tries, at_drop, "a write after the drop: {row:?}, {polls} polls");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reused_connection_that_its_peer_has_left_is_seen_before_anything_is_written() {
+    for (read, alive) in [(Read::Silence, true), (Read::Fin, false), (Read::Rst, false), (Read::Junk, false)]
+    {
+        let row = Row { writes: vec![], read, when: When::AtOnce, body: false };
+        let (mut connection, seen) = connection(&row).await;
+        assert_eq!(connection.is_alive(), alive, "{read:?}");
+        assert_eq!(seen.lock().tries, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_early_answer_is_read_although_the_upload_can_no_longer_be_written() {
+    // The head goes out, then the peer answers and resets: the answer is worth more than the write error.
+    let writes = vec![Write::Accept, Write::Fail(ErrorKind::BrokenPipe)];
+    let row = Row { writes, read: Read::Answer, when: When::AfterAWrite, body: true };
+    let (connection, _) = connection(&row).await;
+    let mut phase = Phase::Send;
+    let answer = connection.send(request(true), PATIENCE, &mut phase).await;
+    assert_eq!(answer.unwrap().response.status(), 200);
+}
