@@ -209,7 +209,10 @@ async fn five_thousand_requests_to_an_origin_that_closes_at_random_are_delivered
     const CLIENTS: usize = 8;
     let ledger = Arc::new(Ledger::default());
     let origin = random_closer(Arc::clone(&ledger)).await;
-    let resin = resin_direct(&[]).await;
+    // Other nodes stand ready, one of them dead: every temptation to send a request again.
+    let (good, dead) = (Nodes::http(&[Manner::Good]).await, Nodes::http(&[Manner::Refuse(502)]).await);
+    let uris = format!("direct:// {} {}", good.uris[0], dead.uris[0]);
+    let resin = Resin::start(&[("RESIN_NODES", &uris), ("RESIN_DEFAULT_PLATFORM_MAX_RETRIES", "2")]).await;
     let mut clients = JoinSet::new();
     for client in 0..CLIENTS {
         let (data, authority) = (resin.data, origin.address.to_string());
@@ -246,11 +249,12 @@ async fn five_thousand_requests_to_an_origin_that_closes_at_random_are_delivered
     let unwritten = RequestLogFilter { http_status: Some(502), ..Default::default() };
     let lost = if failed > 0 { resin.records_matching(unwritten, failed).await } else { Vec::new() };
     assert!(lost.iter().all(|record| record.request_written), "what is not written is dialled afresh");
-    let dials = origin.connections();
+    // Each connection beyond the clients' first ones took the place of one that had died between two requests.
+    let recovered = origin.connections() - CLIENTS;
     println!(
-        "{REQUESTS} requests over {dials} connections: {failed} failed as uncertain, duplicates 0; \
-         of all that met a dying connection at most {failed} were lost, {:.1} % were answered",
-        100.0 * (REQUESTS - failed) as f64 / REQUESTS as f64
+        "{REQUESTS} requests, duplicates 0; connections that died between requests: {recovered} recovered, \
+         {failed} lost a request that may have been written: {:.1} % recovered",
+        100.0 * recovered as f64 / (recovered + failed) as f64
     );
     assert!(failed * 5 < REQUESTS, "most requests on dying connections are recovered: {failed} failed");
 }
@@ -280,7 +284,7 @@ async fn an_upload_is_not_read_before_there_is_a_connection() {
 }
 
 #[tokio::test]
-async fn a_failed_record_of_a_stage_is_told_by_the_table() {
+async fn a_tunnel_that_opened_and_ended_without_a_byte_is_named_so() {
     let resin = Resin::start(&[]).await;
     let nodes = Nodes::http(&[Manner::YesThenClose]).await;
     lead_through(&resin, &nodes, 2).await;

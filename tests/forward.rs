@@ -252,3 +252,26 @@ async fn over_http2_a_cut_answer_arrives_cut_and_an_error_is_ours() {
     assert_eq!(failed.status(), 502);
     assert_eq!(failed.headers()["x-resin-error"], "UPSTREAM_REQUEST_FAILED");
 }
+
+#[tokio::test]
+async fn over_http2_many_requests_go_side_by_side_and_each_has_its_record() {
+    let (resin, origin) =
+        (resin_direct(&[]).await, Origin::start(|heard| Reply::ok(heard.head.target())).await);
+    let sender = http2(&resin).await;
+    let mut requests = tokio::task::JoinSet::new();
+    for number in 0..100 {
+        let url = format!("http://resin.test/any/Default.{number}/http/{}/{number}", origin.authority());
+        let request = Request::get(url).body(Full::new(Bytes::new())).unwrap();
+        let mut sender = sender.clone();
+        requests.spawn(async move {
+            let response = soon("an answer", sender.send_request(request)).await.unwrap();
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            assert_eq!(body, format!("/{number}"));
+        });
+    }
+    requests.join_all().await;
+    let mut accounts: Vec<u32> =
+        resin.records_until(100).await.iter().map(|record| record.account.parse().unwrap()).collect();
+    accounts.sort_unstable();
+    assert_eq!(accounts, (0..100).collect::<Vec<_>>());
+}

@@ -285,6 +285,55 @@ async fn events_reach_the_client_while_the_answer_goes_on() {
 }
 
 #[tokio::test]
+async fn interim_answers_do_not_disturb_and_a_switch_that_nobody_asked_for_is_an_error() {
+    let origin = Origin::start(|heard| match heard.head.target() {
+        "/hints" => Reply::say(
+            "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        ),
+        _ => Reply::say("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"),
+    })
+    .await;
+    let resin = resin_direct(&[]).await;
+    for way in EXCHANGES {
+        let answer = ask_with(&resin, way, ("GET", &origin.authority(), "/hints"), "", "").await;
+        assert_eq!((answer.status, answer.text().as_str()), (200, "ok"), "{way:?}");
+        let switched = ask_with(&resin, way, ("GET", &origin.authority(), "/switch"), "", "").await;
+        switched.assert_error(502, "UPSTREAM_REQUEST_FAILED");
+    }
+    assert_eq!(origin.count(), 4, "nothing was sent twice");
+}
+
+#[tokio::test]
+async fn a_client_that_wants_to_close_is_answered_and_closed() {
+    let (resin, origin) = (resin_direct(&[]).await, Origin::ok().await);
+    for way in EXCHANGES {
+        let mut client = Client::of(&resin).await;
+        let target = way.target(&origin.authority(), "/");
+        let answer = client.ask("GET", &target, "Host: a\r\nConnection: close\r\n\r\n").await;
+        assert_eq!((answer.status, answer.text().as_str()), (200, "ok"), "{way:?}");
+        assert!(client.is_at_end().await, "{way:?}");
+    }
+    assert_eq!(origin.connections(), 1, "what the client wants is nothing to the upstream");
+}
+
+#[tokio::test]
+async fn requests_that_come_in_one_packet_are_answered_in_order() {
+    let (resin, origin) =
+        (resin_direct(&[]).await, Origin::start(|heard| Reply::ok(heard.head.target())).await);
+    let mut client = Client::of(&resin).await;
+    let requests: String = (0..5)
+        .map(|number| {
+            let target = Way::Forward.target(&origin.authority(), &format!("/{number}"));
+            format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")
+        })
+        .collect();
+    client.say(requests).await;
+    for number in 0..5 {
+        assert_eq!(client.answer("GET").await.text(), format!("/{number}"));
+    }
+}
+
+#[tokio::test]
 async fn every_method_travels_with_and_without_a_body() {
     let heard_methods = Arc::new(Mutex::new(Vec::new()));
     let kept = Arc::clone(&heard_methods);

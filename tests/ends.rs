@@ -1,0 +1,186 @@
+//! Ends in the middle: one side stalls or leaves, or we ourselves run out of something.
+
+#![allow(clippy::unwrap_used)] // a broken expectation is a failed test
+
+mod support;
+
+use resin::proto::UpstreamPhase;
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use support::{
+    client::{Client, EXCHANGES, WAYS, Way, ask},
+    nodes::{Manner, Nodes, lead_through, resin_direct, resin_over},
+    origins::{Origin, Reply, Server},
+    resin::{Resin, soon},
+    wire::{Length, Wire},
+};
+use tokio::sync::mpsc;
+
+/// Gives the beginning of an answer and waits for the other side to leave, then tells.
+async fn stalling() -> (Server, mpsc::UnboundedReceiver<()>) {
+    let (left, leavings) = mpsc::unbounded_channel();
+    let server = Server::start(move |connection| {
+        let left = left.clone();
+        async move {
+            let mut wire = Wire::new(connection);
+            let Ok(Some(_)) = wire.head().await else { return };
+            wire.say("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly a part").await.unwrap();
+            while wire.more().await.is_ok_and(|read| read > 0) {}
+            let _ = left.send(());
+        }
+    })
+    .await;
+    (server, leavings)
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_in_the_middle_of_an_answer_blames_nobody_and_frees_the_origin() {
+    let (origin, mut leavings) = stalling().await;
+    let resin = Resin::start(&[]).await;
+    for way in EXCHANGES {
+        let nodes = Nodes::http(&[Manner::Good; 3]).await;
+        lead_through(&resin, &nodes, 2).await;
+        let mut client = Client::of(&resin).await;
+        let target = way.target(&origin.address.to_string(), "/");
+        client.say(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")).await;
+        assert_eq!(client.head().await.status(), 200);
+        client.wire.take(11, &mut Vec::new()).await.unwrap();
+
+        drop(client);
+
+        soon("the origin's connection is let go", leavings.recv()).await.unwrap();
+        let record = resin.last_record().await;
+        assert_eq!((record.net_ok, record.http_status, record.ingress_bytes), (true, 200, 11), "{record:#?}");
+        assert_eq!((record.upstream_stage(), &*record.upstream_err_kind), (way.copy_stage(), "canceled"));
+        assert_eq!((record.retry_attempts, nodes.dial_count()), (0, 1));
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_stalls_is_cut_after_the_idle_timeout_and_the_network_is_blamed() {
+    let (origin, mut leavings) = stalling().await;
+    let resin = resin_direct(&[("RESIN_IDLE_TIMEOUT", "400ms")]).await;
+    for way in EXCHANGES {
+        let answer = ask(&resin, way, &origin.address.to_string()).await;
+        assert_eq!((answer.status, answer.whole, answer.text().as_str()), (200, false, "only a part"));
+        soon("the origin's connection is let go", leavings.recv()).await.unwrap();
+        let record = resin.last_record().await;
+        assert_eq!((record.net_ok, record.upstream_stage()), (false, way.copy_stage()), "{record:#?}");
+        assert_eq!((&*record.upstream_err_kind, record.upstream_phase()), ("timeout", UpstreamPhase::Body));
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_stalls_ends_by_the_idle_timeout_and_is_not_sent_again() {
+    let origin = Origin::ok().await;
+    let resin = Resin::start(&[("RESIN_IDLE_TIMEOUT", "400ms")]).await;
+    for way in EXCHANGES {
+        let nodes = Nodes::http(&[Manner::Good; 3]).await;
+        lead_through(&resin, &nodes, 2).await;
+        let mut client = Client::of(&resin).await;
+        let target = way.target(&origin.authority(), "/");
+        client
+            .say(format!("POST {target} HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nonly a part"))
+            .await;
+        // Either an answer of ours or an end, but soon.
+        let _ = soon("an end of it", client.wire.more()).await;
+        let record = resin.last_record().await;
+        assert_eq!((record.retry_attempts, nodes.dial_count()), (0, 1), "{record:#?}");
+        assert!(record.request_written, "{record:#?}");
+        assert_eq!(record.egress_bytes, 11, "{record:#?}");
+    }
+    assert_eq!(origin.count(), 0, "half a request is no request");
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_in_the_middle_of_its_upload_cuts_it_for_the_origin() {
+    let (came, mut cuts) = mpsc::unbounded_channel();
+    let (began, mut beginnings) = mpsc::unbounded_channel();
+    let origin = Server::start(move |connection| {
+        let (came, began) = (came.clone(), began.clone());
+        async move {
+            let mut wire = Wire::new(connection);
+            let Ok(Some(head)) = wire.head().await else { return };
+            began.send(()).unwrap();
+            let _ = came.send(wire.body(Length::of_request(&head)).await);
+        }
+    })
+    .await;
+    let resin = resin_direct(&[]).await;
+    for way in EXCHANGES {
+        for (framing, part) in
+            [("Content-Length: 100", "only a part"), ("Transfer-Encoding: chunked", "b\r\nonly a part\r\n")]
+        {
+            let mut client = Client::of(&resin).await;
+            let target = way.target(&origin.address.to_string(), "/");
+            client.say(format!("POST {target} HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n{part}")).await;
+            soon("the head at the origin", beginnings.recv()).await.unwrap();
+            drop(client);
+            let payload = soon("a cut at the origin", cuts.recv()).await.unwrap();
+            assert!(!payload.whole, "a cut upload arrives cut: {way:?} {framing} {payload:?}");
+            let record = resin.last_record().await;
+            assert_eq!((record.net_ok, record.retry_attempts), (true, 0), "{record:#?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn our_own_shortage_of_descriptors_is_final_and_no_retry() {
+    let resin = Resin::start(&[]).await;
+    let nodes = Nodes::http(&[Manner::Good; 4]).await;
+    lead_through(&resin, &nodes, 3).await;
+    let pid = Pid::from_raw(i32::try_from(resin.pid()).unwrap());
+    for way in WAYS {
+        let mut client = Client::of(&resin).await;
+        // Refused, so that the connection is accepted before there is nothing left.
+        client.ask("GET", "/", "Host: a\r\n\r\n").await.assert_error(400, "URL_PARSE_ERROR");
+        resin.last_record().await;
+        let usual = prlimit(pid, Resource::Nofile, Rlimit { current: Some(3), maximum: Some(4096) }).unwrap();
+        let (method, target) = match way {
+            Way::Connect => ("CONNECT", "shop.test:80".to_owned()),
+            _ => ("GET", way.target("shop.test", "/")),
+        };
+        let answer = client.ask(method, &target, "Host: a\r\n\r\n").await;
+        prlimit(
+            pid,
+            Resource::Nofile,
+            Rlimit { current: Some(1024), maximum: usual.maximum.min(Some(4096)) },
+        )
+        .unwrap();
+
+        answer.assert_error(502, way.failure_code());
+        let record = resin.last_record().await;
+        assert_eq!((&*record.upstream_errno, record.retry_attempts), ("EMFILE", 0), "{way:?} {record:#?}");
+        assert_eq!((record.upstream_stage(), nodes.dial_count()), (way.first_stage(), 0), "{way:?}");
+        assert!(!record.request_written);
+    }
+}
+
+#[tokio::test]
+async fn a_name_with_several_addresses_is_one_attempt() {
+    let origin = Origin::ok().await; // on 127.0.0.1 alone, while `localhost` may be ::1 too
+    let resin = resin_direct(&[]).await;
+    let authority = format!("localhost:{}", origin.address.port());
+    for way in WAYS {
+        assert_eq!(ask(&resin, way, &authority).await.status, 200, "{way:?}");
+        assert_eq!(resin.last_record().await.retry_attempts, 0, "{way:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_garbled_answer_is_final() {
+    for garbage in
+        ["\x16\x03\x00garbage\r\n\r\n", "HTTP/9.9 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\nno colon\r\n\r\n"]
+    {
+        let origin = Origin::start(move |_| Reply::Close(garbage.into())).await;
+        let nodes = Nodes::http(&[Manner::Good; 3]).await;
+        let resin = resin_over(&nodes, 2, &[]).await;
+        for way in EXCHANGES {
+            ask(&resin, way, &origin.authority()).await.assert_error(502, "UPSTREAM_REQUEST_FAILED");
+            let record = resin.last_record().await;
+            assert_eq!((record.retry_attempts, record.net_ok), (0, false), "{garbage:?}");
+            assert_eq!(&*record.upstream_err_kind, "protocol_error", "{garbage:?} {record:#?}");
+            assert_eq!(record.upstream_phase(), UpstreamPhase::ResponseHead);
+        }
+        assert_eq!(origin.count(), 2, "{garbage:?}");
+    }
+}
