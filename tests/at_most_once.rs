@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::io::Write as _;
+
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
@@ -247,11 +249,14 @@ async fn five_thousand_requests_to_an_origin_that_closes_at_random_are_delivered
     let lost = if failed > 0 { resin.records_matching(unwritten, failed).await } else { Vec::new() };
     assert!(lost.iter().all(|record| record.request_written), "what is not written is dialled afresh");
     let dials = origin.connections();
-    println!(
-        "{REQUESTS} requests over {dials} connections: {failed} failed as uncertain, duplicates 0; \
-         of all that met a dying connection at most {failed} were lost, {:.1} % were answered",
-        100.0 * (REQUESTS - failed) as f64 / REQUESTS as f64
+    // Every dial but each client's first follows a connection that died; of these, the uncertain ones were lost.
+    let died = dials.saturating_sub(CLIENTS).max(1);
+    let recovered = 100.0 * died.saturating_sub(failed) as f64 / died as f64;
+    let told = format!(
+        "{REQUESTS} requests, {died} met a dying connection: {recovered:.1} % recovered, {failed} uncertain, duplicates 0"
     );
+    // Past the harness, which keeps what a passing test prints.
+    let _nobody_reads = writeln!(std::io::stderr(), "{told}");
     assert!(failed * 5 < REQUESTS, "most requests on dying connections are recovered: {failed} failed");
 }
 
