@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::io::Write as _;
+
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
@@ -249,13 +251,15 @@ async fn five_thousand_requests_to_an_origin_that_closes_at_random_are_delivered
     let unwritten = RequestLogFilter { http_status: Some(502), ..Default::default() };
     let lost = if failed > 0 { resin.records_matching(unwritten, failed).await } else { Vec::new() };
     assert!(lost.iter().all(|record| record.request_written), "what is not written is dialled afresh");
-    // Each connection beyond the clients' first ones took the place of one that had died between two requests.
-    let recovered = origin.connections() - CLIENTS;
-    println!(
-        "{REQUESTS} requests, duplicates 0; connections that died between requests: {recovered} recovered, \
-         {failed} lost a request that may have been written: {:.1} % recovered",
-        100.0 * recovered as f64 / (recovered + failed) as f64
+    let dials = origin.connections();
+    // Every dial but each client's first follows a connection that died; of these, the uncertain ones were lost.
+    let died = dials.saturating_sub(CLIENTS).max(1);
+    let recovered = 100.0 * died.saturating_sub(failed) as f64 / died as f64;
+    let told = format!(
+        "{REQUESTS} requests, {died} met a dying connection: {recovered:.1} % recovered, {failed} uncertain, duplicates 0"
     );
+    // Past the harness, which keeps what a passing test prints.
+    let _nobody_reads = writeln!(std::io::stderr(), "{told}");
     assert!(failed * 5 < REQUESTS, "most requests on dying connections are recovered: {failed} failed");
 }
 
