@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::{entry::Entry, identity::Identity, listener::Client, worker::Worker};
 use crate::{
     drain,
-    model::{Authority, Failure, ProxyType, ResinError},
+    model::{Authority, ErrKind, Failure, ProxyType, ResinError, Verdict},
     record::Record,
     retry::Trail,
     routing,
@@ -180,7 +180,11 @@ impl Recording {
 
     fn finish(&mut self, mut record: Box<Record>) {
         match std::mem::replace(&mut self.outcome, Outcome::Whole) {
-            Outcome::UnderWay => self.trail.client_left(),
+            Outcome::UnderWay => {
+                if let Some(stage) = self.trail.client_left() {
+                    self.worker.metrics.attempt_failed(stage, ErrKind::Canceled, Verdict::Canceled);
+                }
+            }
             Outcome::Refused | Outcome::Whole => {}
             Outcome::Ended { failure, net_ok } => {
                 self.trail.failure = Some(failure);
