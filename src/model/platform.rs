@@ -41,7 +41,8 @@ impl Platform {
     /// Changes with every change to the platform, and never comes back.
     #[must_use]
     pub fn etag(&self) -> String {
-        format!("{:08x}-{}", self.id.as_fields().0 ^ u32::from(self.id.as_fields().2), self.revision)
+        // The last bits of the id: its first are a clock, and one name can be used again in the same second.
+        format!("{:08x}-{}", self.id.as_u128() & 0xffff_ffff, self.revision)
     }
 
     #[must_use]
