@@ -3,11 +3,15 @@
 //! The data directory is ours alone: a file lock, which the kernel releases when we die however we die, keeps a second
 //! instance out. A server that a killed instance left behind is stopped and started again.
 
+mod leftover;
 mod programs;
 
 use std::{
     fs, io,
-    os::unix::{fs::PermissionsExt, process::CommandExt},
+    os::unix::{
+        fs::{OpenOptionsExt, PermissionsExt},
+        process::CommandExt,
+    },
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
@@ -15,7 +19,7 @@ use std::{
 
 use rustix::{
     fs::{FlockOperation, flock},
-    process::{Pid, Signal, kill_process, test_kill_process},
+    process::{Pid, Signal, kill_process},
 };
 use tokio::{
     process::Child,
@@ -30,6 +34,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// The log of the server starts anew beyond this.
 const MAX_LOG: u64 = 16 * 1024 * 1024;
+const UNFINISHED: &str = "cluster.unfinished";
 
 /// A PostgreSQL server of our own. Dropped without [`PrivateServer::stop`], it is told to stop and not waited for.
 pub struct PrivateServer {
@@ -112,7 +117,7 @@ impl PrivateServer {
     /// How a person looks into it.
     #[must_use]
     pub fn psql_line(&self) -> String {
-        format!("{} -h {} -U resin resin", self.psql.display(), self.socket_dir.display())
+        format!("{} -h {} -U resin resin", quoted(&self.psql), quoted(&self.socket_dir))
     }
 
     /// Stops the server: what is open is broken off, what is committed is kept.
@@ -211,7 +216,9 @@ impl Places {
         if fs::metadata(&self.log).is_ok_and(|log| log.len() > MAX_LOG) {
             fs::remove_file(&self.log).map_err(at(&self.log))?;
         }
-        drop(fs::OpenOptions::new().create(true).append(true).open(&self.log).map_err(at(&self.log))?);
+        // For nobody else's eyes: a server's log quotes statements.
+        let log = fs::OpenOptions::new().create(true).append(true).mode(0o600).open(&self.log);
+        drop(log.map_err(at(&self.log))?);
         if let Some(user) = account.other() {
             // The socket and the log are the server's; the folder itself stays ours, but can be passed through.
             let mode = fs::metadata(&self.data_dir).map_err(at(&self.data_dir))?.permissions().mode();
@@ -235,49 +242,12 @@ impl Places {
         Ok(lock)
     }
 
-    /// A killed instance leaves its server running. We hold the lock, so nobody else needs it.
-    async fn stop_left_behind(&self) -> Result<(), PrivateServerError> {
-        let Ok(text) = fs::read_to_string(self.cluster.join("postmaster.pid")) else { return Ok(()) };
-        let pid = text.lines().next().and_then(|line| line.trim().parse().ok()).and_then(Pid::from_raw);
-        let Some(pid) = pid.filter(|pid| self.is_postmaster(*pid)) else { return Ok(()) };
-        tracing::info!(
-            pid = pid.as_raw_nonzero().get(),
-            "stopping a private PostgreSQL that was left behind"
-        );
-        for signal in [Signal::INT, Signal::QUIT, Signal::KILL] {
-            let _gone = kill_process(pid, signal);
-            let late = Instant::now() + STOP_TIMEOUT / 2;
-            while Instant::now() < late {
-                if test_kill_process(pid).is_err() || !self.is_postmaster(pid) {
-                    return Ok(());
-                }
-                sleep(LOOK_AGAIN).await;
-            }
-        }
-        Err(PrivateServerError::LeftBehind(self.data_dir.clone()))
-    }
-
-    /// Numbers are used again: the process must be a PostgreSQL that works in this cluster.
-    fn is_postmaster(&self, pid: Pid) -> bool {
-        let proc = PathBuf::from(format!("/proc/{}", pid.as_raw_nonzero()));
-        let stopped = fs::read_to_string(proc.join("stat")).is_ok_and(|stat| stat.contains(") Z "));
-        let Ok(working_dir) = fs::read_link(proc.join("cwd")) else {
-            // No /proc: the server's own file is all there is to go by.
-            return !Path::new("/proc/self").exists();
-        };
-        let cluster = fs::canonicalize(&self.cluster).unwrap_or_else(|_| self.cluster.clone());
-        !stopped && working_dir == cluster
-    }
-
     /// Made beside its place and moved there when it is whole, so that a kill in between leaves nothing half done.
     async fn make_cluster(&self, programs: &Programs, account: &Account) -> Result<(), PrivateServerError> {
         let at = |source| PrivateServerError::Directory { path: self.data_dir.clone(), source };
-        let unfinished = self.data_dir.join("cluster.unfinished");
-        for stale in [&unfinished, &self.cluster] {
-            if stale.exists() {
-                fs::remove_dir_all(stale).map_err(at)?;
-            }
-        }
+        self.remove_unfinished().map_err(at)?;
+        // Of a name of its own: what a killed instance began may still be under way.
+        let unfinished = self.data_dir.join(format!("{UNFINISHED}.{}", std::process::id()));
         fs::create_dir(&unfinished).map_err(at)?;
         fs::set_permissions(&unfinished, fs::Permissions::from_mode(0o700)).map_err(at)?;
         if let Some(user) = account.other() {
@@ -286,13 +256,27 @@ impl Places {
         let mut initdb = account.command(&programs.initdb, &unfinished);
         initdb.arg("--pgdata").arg(&unfinished);
         initdb.args(["--username=resin", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"]);
-        let made = tokio::process::Command::from(initdb).stdin(Stdio::null()).output().await;
+        let mut initdb = tokio::process::Command::from(initdb);
+        let made = initdb.stdin(Stdio::null()).kill_on_drop(true).output().await;
         let failed = |output: String| PrivateServerError::Failed { program: "initdb".to_owned(), output };
         let made = made.map_err(|error| failed(error.to_string()))?;
         if !made.status.success() {
             return Err(failed(last_line(&String::from_utf8_lossy(&made.stderr))));
         }
-        fs::rename(&unfinished, &self.cluster).map_err(at)
+        // All at once is many times faster than initdb's file by file.
+        flush(&unfinished).map_err(at)?;
+        fs::rename(&unfinished, &self.cluster).map_err(at)?;
+        flush(&self.data_dir).map_err(at)
+    }
+
+    fn remove_unfinished(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.data_dir)? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+        if self.cluster.exists() { fs::remove_dir_all(&self.cluster) } else { Ok(()) }
     }
 
     fn spawn(&self, programs: &Programs, account: &Account) -> Result<Child, PrivateServerError> {
@@ -305,11 +289,14 @@ impl Places {
         postgres.arg("-D").arg(&self.cluster);
         for setting in [
             "listen_addresses=".to_owned(),
-            format!("unix_socket_directories={}", self.socket.display()),
+            // A list to PostgreSQL: quoted, so that a comma is part of the name.
+            format!("unix_socket_directories=\"{}\"", self.socket.display().to_string().replace('"', "\"\"")),
             "unix_socket_permissions=0700".to_owned(),
             "port=5432".to_owned(),
             "max_connections=50".to_owned(),
             "log_min_messages=warning".to_owned(),
+            // Details quote rows, and nodes have passwords in theirs.
+            "log_error_verbosity=terse".to_owned(),
         ] {
             postgres.arg("-c").arg(setting);
         }
@@ -334,6 +321,24 @@ fn last_line(text: &str) -> String {
     text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no output").trim().to_owned()
 }
 
+/// Everything under this folder is on the disk.
+fn flush(folder: &Path) -> io::Result<()> {
+    let folder = fs::File::open(folder)?;
+    #[cfg(target_os = "linux")]
+    rustix::fs::syncfs(&folder)?;
+    #[cfg(not(target_os = "linux"))]
+    rustix::fs::sync();
+    drop(folder);
+    Ok(())
+}
+
+/// For a shell.
+fn quoted(path: &Path) -> String {
+    let path = path.display().to_string();
+    let plain = |c: char| c.is_alphanumeric() || "/._-+@".contains(c);
+    if path.chars().all(plain) { path } else { format!("'{}'", path.replace('\'', "'\\''")) }
+}
+
 fn encode(path: &Path) -> String {
     percent_encoding::utf8_percent_encode(&path.to_string_lossy(), percent_encoding::NON_ALPHANUMERIC)
         .to_string()
@@ -350,3 +355,6 @@ impl Account {
         command
     }
 }
+
+#[cfg(test)]
+mod tests;
