@@ -6,6 +6,7 @@
 mod changes;
 mod copy;
 mod error;
+mod horizon;
 mod interval;
 mod nodes;
 mod platforms;
@@ -16,7 +17,10 @@ mod records;
 use std::{path::Path, sync::Arc, time::Duration};
 
 use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
-use tokio_postgres::{Config, config::SslMode};
+use tokio::time::timeout;
+use tokio_postgres::{
+    Client, Config, Connection, Row, Socket, config::SslMode, tls::MakeTlsConnect, types::ToSql,
+};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::{config::shown_database, model::Secret, upstream};
@@ -33,6 +37,13 @@ pub use records::{Cursor, RecordFilter, StoredAttempt, StoredRecord};
 const MIGRATION_LOCK: i64 = 0x7265_7369_6e00;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const WAIT_TIMEOUT: Duration = Duration::from_secs(5);
+/// What a statement may take, by the server's clock. Of ours a call may take a little more: a server that hangs does
+/// not look at its clock.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
+const CALL_TIMEOUT: Duration = Duration::from_secs(35);
+/// A host that is gone without a word is noticed after a silence of this and the user timeout.
+const KEEPALIVE: Duration = Duration::from_secs(5);
+const USER_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECTIONS: usize = 8;
 
 mod embedded {
@@ -55,14 +66,9 @@ impl Store {
     /// certificate must have. With `sslmode=prefer` (the default) and without `ca_file` certificates are not verified;
     /// with `require` they are.
     pub fn open(url: &Secret, ca_file: Option<&Path>) -> Result<Self, StoreError> {
-        let mut config: Config = url.expose().parse().map_err(|error| StoreError::from_postgres(&error))?;
-        if config.get_connect_timeout().is_none() {
-            config.connect_timeout(CONNECT_TIMEOUT);
-        }
-        if config.get_application_name().is_none() {
-            config.application_name("resin");
-        }
-        config.tcp_user_timeout(Duration::from_secs(10));
+        let mut config: Config =
+            url.expose().parse().map_err(|error| StoreError::Tls(error::chain(&error)))?;
+        settle(&mut config);
         let unverified = config.get_ssl_mode() == SslMode::Prefer && ca_file.is_none();
         let tls = upstream::client_config(ca_file, unverified);
         let tls = MakeRustlsConnect::new(tls.map_err(|error| StoreError::Tls(error.to_string()))?);
@@ -76,8 +82,8 @@ impl Store {
             .recycle_timeout(Some(WAIT_TIMEOUT))
             .post_create(Hook::async_fn(|client, _| {
                 Box::pin(async move {
-                    let set = client.batch_execute("set statement_timeout = '30s'").await;
-                    set.map_err(HookError::Backend)
+                    let set = format!("set statement_timeout = {}", STATEMENT_TIMEOUT.as_millis());
+                    client.batch_execute(&set).await.map_err(HookError::Backend)
                 })
             }))
             .build()
@@ -94,12 +100,7 @@ impl Store {
 
     /// Brings the schema up to date. Safe when several do it at once.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        let (mut client, connection) = self
-            .0
-            .config
-            .connect(self.0.tls.clone())
-            .await
-            .map_err(|error| StoreError::unreachable(&error))?;
+        let (mut client, connection) = self.connect().await?;
         let driver = tokio::spawn(connection);
         client.execute("select pg_advisory_lock($1)", &[&MIGRATION_LOCK]).await?;
         let mut runner = embedded::migrations::runner();
@@ -122,11 +123,57 @@ impl Store {
 
     /// Whether the database answers.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        self.client().await?.simple_query("").await?;
-        Ok(())
+        in_time(async {
+            self.client().await?.simple_query("").await?;
+            Ok(())
+        })
+        .await
     }
 
     async fn client(&self) -> Result<Object, StoreError> {
         Ok(self.0.pool.get().await?)
     }
+
+    async fn rows(&self, select: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, StoreError> {
+        in_time(async { Ok(self.client().await?.query(select, parameters).await?) }).await
+    }
+
+    /// A connection outside the pool, with what drives it.
+    async fn connect(&self) -> Result<(Client, Driver), StoreError> {
+        match timeout(CONNECT_TIMEOUT, self.0.config.connect(self.0.tls.clone())).await {
+            Ok(connected) => connected.map_err(|error| StoreError::unreachable(&error)),
+            Err(_late) => Err(StoreError::late()),
+        }
+    }
 }
+
+type Driver = Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
+
+/// What the URL leaves open.
+fn settle(config: &mut Config) {
+    if config.get_connect_timeout().is_none() {
+        // Several hosts share it: the last one is to be tried as well.
+        let hosts = u32::try_from(config.get_hosts().len()).unwrap_or(u32::MAX).max(1);
+        config.connect_timeout(CONNECT_TIMEOUT / hosts);
+    }
+    if config.get_application_name().is_none() {
+        config.application_name("resin");
+    }
+    if config.get_tcp_user_timeout().is_none() {
+        config.tcp_user_timeout(USER_TIMEOUT);
+    }
+    if config.get_keepalives_idle() == Config::new().get_keepalives_idle() {
+        config.keepalives_idle(KEEPALIVE);
+    }
+}
+
+/// However the database behaves, a call ends.
+async fn in_time<T, E: From<StoreError>>(work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    match timeout(CALL_TIMEOUT, work).await {
+        Ok(done) => done,
+        Err(_late) => Err(StoreError::late().into()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

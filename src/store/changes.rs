@@ -1,15 +1,15 @@
 //! Keeps the directory equal to the database: reloads after our own writes, and after those of other instances.
 
-use std::{future::poll_fn, pin::pin, sync::Arc, time::Duration};
+use std::{future::poll_fn, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Mutex, Notify, watch},
     time::{interval, sleep, timeout},
 };
-use tokio_postgres::{AsyncMessage, Transaction};
+use tokio_postgres::{AsyncMessage, Client, Transaction};
 use tokio_util::sync::CancellationToken;
 
-use super::{Store, StoreError};
+use super::{Driver, Store, StoreError};
 use crate::routing::{Directory, Snapshot};
 
 /// The notification that says: platforms or nodes have changed.
@@ -77,48 +77,57 @@ impl Changes {
 
     /// On a connection of its own, until it breaks.
     async fn listen_once(&self) -> StoreError {
-        let connected = self.store.0.config.connect(self.store.0.tls.clone()).await;
-        let (client, mut connection) = match connected {
+        let (client, mut connection) = match self.store.connect().await {
             Ok(connected) => connected,
-            Err(error) => return StoreError::unreachable(&error),
+            Err(error) => return error,
         };
         let changed = Notify::new();
-        let receive = async {
-            loop {
-                match poll_fn(|cx| connection.poll_message(cx)).await {
-                    Some(Ok(AsyncMessage::Notification(_))) => changed.notify_one(),
-                    Some(Ok(_)) => {}
-                    Some(Err(error)) => return StoreError::unreachable(&error),
-                    None => return StoreError::Unavailable("the connection was closed".to_owned()),
-                }
-            }
-        };
-        let follow = async {
-            if let Err(error) = client.batch_execute(&format!("listen {CHANNEL}")).await {
-                return StoreError::from(error);
-            }
-            let mut liveness = interval(LIVENESS_PERIOD);
-            // Once at the beginning: nobody told what happened before.
-            changed.notify_one();
-            loop {
-                tokio::select! {
-                    () = changed.notified() => {
-                        if let Err(error) = self.reload().await {
-                            return error;
-                        }
-                    }
-                    _ = liveness.tick() => match timeout(LIVENESS_TIMEOUT, client.simple_query("")).await {
-                        Ok(Ok(_)) => {}
-                        Ok(Err(error)) => return StoreError::from(error),
-                        Err(_) => return StoreError::Unavailable("the database does not answer".to_owned()),
-                    }
-                }
-            }
-        };
-        let (receive, follow) = (pin!(receive), pin!(follow));
+        // The liveness is looked at while a reload is under way, too.
         tokio::select! {
-            ended = receive => ended,
-            ended = follow => ended,
+            ended = receive(&mut connection, &changed) => ended,
+            ended = self.follow(&client, &changed) => ended,
+            ended = watch_liveness(&client) => ended,
+        }
+    }
+
+    async fn follow(&self, client: &Client, changed: &Notify) -> StoreError {
+        match timeout(LIVENESS_TIMEOUT, client.batch_execute(&format!("listen {CHANNEL}"))).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return StoreError::from(error),
+            Err(_late) => return StoreError::late(),
+        }
+        // Once at the beginning: nobody told what happened before.
+        changed.notify_one();
+        loop {
+            changed.notified().await;
+            if let Err(error) = self.reload().await {
+                return error;
+            }
+        }
+    }
+}
+
+/// Drives the connection and passes its notifications on.
+async fn receive(connection: &mut Driver, changed: &Notify) -> StoreError {
+    loop {
+        match poll_fn(|cx| connection.poll_message(cx)).await {
+            Some(Ok(AsyncMessage::Notification(_))) => changed.notify_one(),
+            Some(Ok(_)) => {}
+            Some(Err(error)) => return StoreError::unreachable(&error),
+            None => return StoreError::Unavailable("the connection was closed".to_owned()),
+        }
+    }
+}
+
+/// A connection that died without a word says nothing by itself.
+async fn watch_liveness(client: &Client) -> StoreError {
+    let mut liveness = interval(LIVENESS_PERIOD);
+    loop {
+        liveness.tick().await;
+        match timeout(LIVENESS_TIMEOUT, client.simple_query("")).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => return StoreError::from(error),
+            Err(_late) => return StoreError::late(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Records into `request_logs`, by binary COPY.
 
-use std::{net::IpAddr, pin::pin, time::SystemTime};
+use std::{collections::HashSet, net::IpAddr, pin::pin, time::SystemTime};
 
 use serde::Serialize;
 use tokio_postgres::{
@@ -9,7 +9,7 @@ use tokio_postgres::{
 };
 use uuid::Uuid;
 
-use super::{Store, StoreError, interval::Interval};
+use super::{Store, StoreError, error::column, in_time, interval::Interval};
 use crate::{
     model::{AttemptFacts, Node},
     record::Record,
@@ -74,18 +74,28 @@ struct RetryDetail {
 }
 
 impl Store {
-    /// Writes all of these in one transaction, or none.
+    /// Writes all of these in one transaction, or none. An error can also mean that the commit was not heard of.
     pub async fn copy_in(&self, instance: Uuid, records: &[Record]) -> Result<(), StoreError> {
-        let mut client = self.client().await?;
-        let transaction = client.transaction().await?;
-        let sink = transaction.copy_in(COPY).await?;
-        let mut writer = pin!(BinaryCopyInWriter::new(sink, &TYPES));
-        for record in records {
-            write(writer.as_mut(), instance, record).await?;
-        }
-        writer.finish().await?;
-        transaction.commit().await?;
-        Ok(())
+        in_time(async {
+            let mut client = self.client().await?;
+            let transaction = client.transaction().await?;
+            let sink = transaction.copy_in(COPY).await?;
+            let mut writer = pin!(BinaryCopyInWriter::new(sink, &TYPES));
+            for record in records {
+                write(writer.as_mut(), instance, record).await?;
+            }
+            writer.finish().await?;
+            transaction.commit().await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Which of these are in the database.
+    pub(super) async fn record_ids_of(&self, records: &[Record]) -> Result<HashSet<Uuid>, StoreError> {
+        let ids: Vec<Uuid> = records.iter().map(|record| record.id).collect();
+        let rows = self.rows("select id from request_logs where id = any($1)", &[&ids]).await?;
+        rows.iter().map(|row| column(row, "id")).collect()
     }
 }
 

@@ -3,7 +3,11 @@
 use std::error::Error;
 
 use deadpool_postgres::PoolError;
-use tokio_postgres::error::SqlState;
+use tokio_postgres::{
+    Row,
+    error::{DbError, SqlState},
+    types::FromSql,
+};
 
 /// The database failed.
 #[derive(Debug, thiserror::Error)]
@@ -11,9 +15,12 @@ pub enum StoreError {
     /// It cannot be reached, or cannot take part for the moment. Trying again later may help.
     #[error("the database is not available: {0}")]
     Unavailable(String),
-    /// It refused a statement.
+    /// It refused a statement, whatever the values.
     #[error("the database: {0}")]
     Refused(String),
+    /// It refused a value: the same statement passes with others.
+    #[error("the database refused a value: {0}")]
+    Value(String),
     #[error("migration: {0}")]
     Migration(String),
     #[error("the database connection cannot be set up: {0}")]
@@ -34,7 +41,15 @@ impl StoreError {
     }
 
     pub(super) fn from_postgres(error: &tokio_postgres::Error) -> Self {
-        if is_passing(error) { Self::Unavailable(chain(error)) } else { Self::Refused(chain(error)) }
+        match cause(error) {
+            Cause::Passing => Self::Unavailable(chain(error)),
+            Cause::Value => Self::Value(chain(error)),
+            Cause::Statement => Self::Refused(chain(error)),
+        }
+    }
+
+    pub(super) fn late() -> Self {
+        Self::Unavailable("it does not answer".to_owned())
     }
 }
 
@@ -76,14 +91,30 @@ impl From<tokio_postgres::Error> for WriteError {
     }
 }
 
-fn is_passing(error: &tokio_postgres::Error) -> bool {
+enum Cause {
+    Passing,
+    Value,
+    Statement,
+}
+
+fn cause(error: &tokio_postgres::Error) -> Cause {
     let Some(code) = error.code() else {
-        // Not the server's word: the connection.
-        return error.is_closed() || error.as_db_error().is_none();
+        // Not the server's word: the connection's.
+        return Cause::Passing;
     };
-    let class = &code.code()[..2];
-    // Connection, resources, operator intervention, serialization and deadlock.
-    matches!(class, "08" | "53" | "57" | "40") || *code == SqlState::READ_ONLY_SQL_TRANSACTION
+    match &code.code()[..2] {
+        // Connection, resources, operator intervention, serialization and deadlock, the server's disk.
+        "08" | "53" | "57" | "40" | "58" => Cause::Passing,
+        _ if *code == SqlState::READ_ONLY_SQL_TRANSACTION => Cause::Passing,
+        // Data, integrity, limits of size.
+        "22" | "23" | "54" => Cause::Value,
+        _ => Cause::Statement,
+    }
+}
+
+/// A column of a row. One that cannot be read says nothing about the connection.
+pub(super) fn column<'r, T: FromSql<'r>>(row: &'r Row, name: &str) -> Result<T, StoreError> {
+    row.try_get(name).map_err(|error| StoreError::Unreadable(chain(&error)))
 }
 
 /// An error with everything below it: Postgres hides its reason in the sources.
@@ -91,11 +122,19 @@ pub(super) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        let cause_text = cause.to_string();
+        let cause_text = said(cause);
         if !text.ends_with(&cause_text) {
             text = format!("{text}: {cause_text}");
         }
         source = cause.source();
     }
     text
+}
+
+/// The server's details may quote a row, and rows have secrets: its message and code are enough.
+fn said(cause: &(dyn Error + 'static)) -> String {
+    match cause.downcast_ref::<DbError>() {
+        Some(error) => format!("{} ({})", error.message(), error.code().code()),
+        None => cause.to_string(),
+    }
 }

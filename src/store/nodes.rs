@@ -5,7 +5,7 @@ use std::{collections::HashMap, net::IpAddr};
 use serde::Serialize;
 use tokio_postgres::{Row, types::Json};
 
-use super::{Store, StoreError, WriteError, changes::notify};
+use super::{Store, StoreError, WriteError, changes::notify, error::column, in_time};
 use crate::model::{Node, NodeConfig, NodeHash, NodeUri, Region};
 
 pub(super) const SELECT: &str = "select hash, uri, tags, egress_ip, region from nodes";
@@ -105,17 +105,20 @@ impl Store {
         validate_only: bool,
     ) -> Result<Vec<Node>, WriteError> {
         let entries: Vec<Entry<'_>> = changes.iter().enumerate().map(entry).collect();
-        let mut client = self.client().await?;
-        let transaction = client.transaction().await?;
-        let rows = transaction.query(UPSERT, &[&Json(entries)]).await?;
-        let nodes = rows.iter().map(node).collect::<Result<_, _>>()?;
-        if validate_only {
-            transaction.rollback().await?;
-        } else {
-            notify(&transaction).await?;
-            transaction.commit().await?;
-        }
-        Ok(nodes)
+        in_time(async {
+            let mut client = self.client().await?;
+            let transaction = client.transaction().await?;
+            let rows = transaction.query(UPSERT, &[&Json(entries)]).await?;
+            let nodes = rows.iter().map(node).collect::<Result<_, _>>()?;
+            if validate_only {
+                transaction.rollback().await?;
+            } else {
+                notify(&transaction).await?;
+                transaction.commit().await?;
+            }
+            Ok(nodes)
+        })
+        .await
     }
 
     /// Writes the nodes of the settings. Nothing but the database can fail there.
@@ -130,14 +133,17 @@ impl Store {
     /// Deletes those that exist, and says how many they were.
     pub async fn delete_nodes(&self, hashes: &[NodeHash]) -> Result<u64, StoreError> {
         let hashes: Vec<String> = hashes.iter().map(ToString::to_string).collect();
-        let mut client = self.client().await?;
-        let transaction = client.transaction().await?;
-        let deleted = transaction.execute("delete from nodes where hash = any($1)", &[&hashes]).await?;
-        if deleted > 0 {
-            notify(&transaction).await?;
-        }
-        transaction.commit().await?;
-        Ok(deleted)
+        in_time(async {
+            let mut client = self.client().await?;
+            let transaction = client.transaction().await?;
+            let deleted = transaction.execute("delete from nodes where hash = any($1)", &[&hashes]).await?;
+            if deleted > 0 {
+                notify(&transaction).await?;
+            }
+            transaction.commit().await?;
+            Ok(deleted)
+        })
+        .await
     }
 }
 
@@ -156,14 +162,14 @@ fn entry((place, change): (usize, &NodeChange)) -> Entry<'_> {
 
 pub(super) fn node(row: &Row) -> Result<Node, StoreError> {
     let unreadable = |what: &str| StoreError::Unreadable(format!("nodes: {what}"));
-    let hash = NodeHash::parse(row.try_get("hash")?).ok_or_else(|| unreadable("hash"))?;
-    let uri: NodeUri = row.try_get::<_, &str>("uri")?.parse().map_err(|_| unreadable("uri"))?;
-    let region = row.try_get::<_, Option<&str>>("region")?.map(Region::parse).transpose();
+    let hash = NodeHash::parse(column(row, "hash")?).ok_or_else(|| unreadable("hash"))?;
+    let uri: NodeUri = column::<&str>(row, "uri")?.parse().map_err(|_| unreadable("uri"))?;
+    let region = column::<Option<&str>>(row, "region")?.map(Region::parse).transpose();
     Ok(Node {
         hash,
         config: uri.config,
-        tags: row.try_get("tags")?,
-        egress_ip: row.try_get("egress_ip")?,
+        tags: column(row, "tags")?,
+        egress_ip: column(row, "egress_ip")?,
         region: region.map_err(|_| unreadable("region"))?,
     })
 }

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use tokio_postgres::{IsolationLevel, Row, Transaction};
 use uuid::Uuid;
 
-use super::{Store, StoreError, WriteError, changes::notify, nodes};
+use super::{Store, StoreError, WriteError, changes::notify, error::column, in_time, nodes};
 use crate::model::{DEFAULT_PLATFORM, Node, NodeFilter, Platform, PlatformName};
 
 const COLUMNS: &str = "id, name, regex_filters, max_retries, revision, create_time, update_time";
@@ -34,23 +34,25 @@ pub struct PlatformChange {
 impl Store {
     /// Makes sure that `Default` exists.
     pub async fn ensure_default_platform(&self, max_retries: i32) -> Result<(), StoreError> {
-        let client = self.client().await?;
         let insert =
             "insert into platforms (id, name, max_retries) values ($1, $2, $3) on conflict (name) do nothing";
-        client.execute(insert, &[&Uuid::now_v7(), &DEFAULT_PLATFORM, &max_retries.max(0)]).await?;
+        self.rows(insert, &[&Uuid::now_v7(), &DEFAULT_PLATFORM, &max_retries.max(0)]).await?;
         Ok(())
     }
 
     /// All platforms and nodes, as of one moment.
     pub async fn configuration(&self) -> Result<(Vec<Platform>, Vec<Node>), StoreError> {
-        let mut client = self.client().await?;
-        let read = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
-        let read = read.start().await?;
-        let platforms = read.query(&format!("select {COLUMNS} from platforms"), &[]).await?;
-        let nodes = read.query(nodes::SELECT, &[]).await?;
-        read.commit().await?;
-        let platforms = platforms.iter().map(platform).collect::<Result<_, _>>()?;
-        Ok((platforms, nodes.iter().map(nodes::node).collect::<Result<_, _>>()?))
+        in_time(async {
+            let mut client = self.client().await?;
+            let read = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead);
+            let read = read.read_only(true).start().await?;
+            let platforms = read.query(&format!("select {COLUMNS} from platforms"), &[]).await?;
+            let nodes = read.query(nodes::SELECT, &[]).await?;
+            read.commit().await?;
+            let platforms = platforms.iter().map(platform).collect::<Result<_, _>>()?;
+            Ok((platforms, nodes.iter().map(nodes::node).collect::<Result<_, _>>()?))
+        })
+        .await
     }
 
     /// Creates or changes a platform. With `validate_only` everything is checked and nothing written.
@@ -59,10 +61,10 @@ impl Store {
         change: PlatformChange,
         validate_only: bool,
     ) -> Result<Platform, WriteError> {
-        match self.try_upsert(&change, validate_only).await {
+        match in_time(self.try_upsert(&change, validate_only)).await {
             // Somebody created it between our look and our insert: now it is a change.
             Err(WriteError::NameInUse) if change.id.is_none() => {
-                self.try_upsert(&change, validate_only).await
+                in_time(self.try_upsert(&change, validate_only)).await
             }
             done => done,
         }
@@ -95,17 +97,20 @@ impl Store {
 
     /// Deletes a platform.
     pub async fn delete_platform(&self, key: PlatformKey, etag: Option<String>) -> Result<(), WriteError> {
-        let mut client = self.client().await?;
-        let transaction = client.transaction().await?;
-        let platform = find(&transaction, &key).await?.ok_or(WriteError::NotFound)?;
-        if platform.is_default() {
-            return Err(WriteError::DefaultProtected);
-        }
-        check_etag(Some(&platform), etag.as_deref())?;
-        transaction.execute("delete from platforms where id = $1", &[&platform.id]).await?;
-        notify(&transaction).await?;
-        transaction.commit().await?;
-        Ok(())
+        in_time(async {
+            let mut client = self.client().await?;
+            let transaction = client.transaction().await?;
+            let platform = find(&transaction, &key).await?.ok_or(WriteError::NotFound)?;
+            if platform.is_default() {
+                return Err(WriteError::DefaultProtected);
+            }
+            check_etag(Some(&platform), etag.as_deref())?;
+            transaction.execute("delete from platforms where id = $1", &[&platform.id]).await?;
+            notify(&transaction).await?;
+            transaction.commit().await?;
+            Ok(())
+        })
+        .await
     }
 }
 
@@ -174,16 +179,16 @@ fn texts(filters: &[NodeFilter]) -> Vec<String> {
 
 fn platform(row: &Row) -> Result<Platform, StoreError> {
     let unreadable = |what: String| StoreError::Unreadable(format!("platforms: {what}"));
-    let name: &str = row.try_get("name")?;
-    let filters: Vec<&str> = row.try_get("regex_filters")?;
+    let name: &str = column(row, "name")?;
+    let filters: Vec<&str> = column(row, "regex_filters")?;
     let filters = filters.into_iter().map(NodeFilter::parse).collect::<Result<_, _>>();
     Ok(Platform {
-        id: row.try_get("id")?,
+        id: column(row, "id")?,
         name: PlatformName::parse(name).map_err(|error| unreadable(error.to_string()))?,
         filters: filters.map_err(|error| unreadable(error.to_string()))?,
-        max_retries: row.try_get("max_retries")?,
-        revision: row.try_get("revision")?,
-        create_time: row.try_get::<_, SystemTime>("create_time")?,
-        update_time: row.try_get::<_, SystemTime>("update_time")?,
+        max_retries: column(row, "max_retries")?,
+        revision: column(row, "revision")?,
+        create_time: column::<SystemTime>(row, "create_time")?,
+        update_time: column::<SystemTime>(row, "update_time")?,
     })
 }

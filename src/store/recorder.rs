@@ -4,6 +4,8 @@
 //! it holds them; what is lost is counted and said.
 
 use std::{
+    collections::{HashSet, VecDeque},
+    iter,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -15,7 +17,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, records::DELETED_AT_ONCE};
 use crate::record::{Journal, Record};
 
 const BUSY: Duration = Duration::from_millis(25);
@@ -73,8 +75,8 @@ impl Recorder {
                 Err(error) => self.after_failure(pause, &error),
             };
             if Instant::now() >= expire_at && pause <= IDLE {
-                expire_at = Instant::now() + RETENTION_PERIOD;
-                self.expire().await;
+                let more = self.expire().await;
+                expire_at = if more { Instant::now() } else { Instant::now() + RETENTION_PERIOD };
             }
         }
         self.flush().await;
@@ -90,46 +92,53 @@ impl Recorder {
         }
     }
 
-    /// Writes in batches. What could not be written because the database is away goes back to the journal.
-    async fn write(&self, mut records: Vec<Record>) -> Result<(), StoreError> {
-        while !records.is_empty() {
-            let rest = records.split_off(records.len().min(BATCH));
-            match self.store.copy_in(self.instance, &records).await {
-                Ok(()) => self.count_written(records.len()),
-                Err(error) if error.is_unavailable() => {
-                    records.extend(rest);
-                    self.journal.give_back(records);
-                    return Err(error);
+    /// Writes in batches. What cannot be written for now goes back to the journal.
+    async fn write(&self, records: Vec<Record>) -> Result<(), StoreError> {
+        let mut parts = batches(records);
+        while let Some(part) = parts.pop_front() {
+            match self.store.copy_in(self.instance, &part).await {
+                Ok(()) => self.count_written(part.len()),
+                Err(StoreError::Value(why)) => {
+                    let (there, ours) = match self.store.record_ids_of(&part).await {
+                        Ok(there) => (there, part),
+                        Err(error) => return Err(self.give_back(part, parts, error)),
+                    };
+                    self.isolate(ours, &there, &mut parts, &why);
                 }
-                Err(error) => self.write_what_can_be(records, &error).await?,
+                Err(error) => return Err(self.give_back(part, parts, error)),
             }
-            records = rest;
         }
         Ok(())
     }
 
-    /// The database refused a batch: a record in it must not take the others along.
-    async fn write_what_can_be(&self, records: Vec<Record>, refusal: &StoreError) -> Result<(), StoreError> {
-        let mut parts = vec![records];
-        while let Some(mut part) = parts.pop() {
-            match self.store.copy_in(self.instance, &part).await {
-                Ok(()) => self.count_written(part.len()),
-                Err(error) if error.is_unavailable() => {
-                    part.extend(parts.into_iter().flatten());
-                    self.journal.give_back(part);
-                    return Err(error);
-                }
-                Err(_) if part.len() > 1 => {
-                    let half = part.split_off(part.len() / 2);
-                    parts.extend([half, part]);
-                }
-                Err(error) => {
-                    self.counts.lost.fetch_add(1, Ordering::Relaxed);
-                    tracing::error!(%error, %refusal, id = %part[0].id, "a record cannot be written and is lost");
-                }
+    /// The database refused a value: a record must not take the others along. Those that are there already are from
+    /// a COPY whose commit was not heard of.
+    fn isolate(
+        &self,
+        mut part: Vec<Record>,
+        there: &HashSet<Uuid>,
+        parts: &mut VecDeque<Vec<Record>>,
+        why: &str,
+    ) {
+        if !there.is_empty() {
+            self.count_written(there.len());
+            part.retain(|record| !there.contains(&record.id));
+            if !part.is_empty() {
+                parts.push_front(part);
             }
+        } else if part.len() > 1 {
+            let half = part.split_off(part.len() / 2);
+            parts.push_front(half);
+            parts.push_front(part);
+        } else if let [record] = &part[..] {
+            self.counts.lost.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(error = why, id = %record.id, "a record cannot be written and is lost");
         }
-        Ok(())
+    }
+
+    fn give_back(&self, part: Vec<Record>, rest: VecDeque<Vec<Record>>, error: StoreError) -> StoreError {
+        self.journal.give_back(iter::once(part).chain(rest).flatten().collect());
+        error
     }
 
     fn count_written(&self, records: usize) {
@@ -152,12 +161,26 @@ impl Recorder {
         refused
     }
 
-    async fn expire(&self) {
-        let Some(before) = SystemTime::now().checked_sub(self.retention) else { return };
+    /// Drops some of the old records. Whether there are more: new ones go in between.
+    async fn expire(&self) -> bool {
+        let Some(before) = SystemTime::now().checked_sub(self.retention) else { return false };
         match self.store.delete_records_before(before).await {
-            Ok(0) => {}
-            Ok(dropped) => tracing::info!(dropped, "records beyond RESIN_LOG_RETENTION were dropped"),
-            Err(error) => tracing::warn!(%error, "old records could not be dropped"),
+            Ok(0) => false,
+            Ok(dropped) => {
+                tracing::info!(dropped, "records beyond RESIN_LOG_RETENTION were dropped");
+                dropped >= DELETED_AT_ONCE
+            }
+            Err(error) => {
+                tracing::warn!(%error, "old records could not be dropped");
+                false
+            }
         }
     }
+}
+
+fn batches(records: Vec<Record>) -> VecDeque<Vec<Record>> {
+    let mut records = records.into_iter();
+    iter::repeat_with(|| records.by_ref().take(BATCH).collect::<Vec<_>>())
+        .take_while(|batch| !batch.is_empty())
+        .collect()
 }

@@ -1,8 +1,8 @@
 //! Records out of `request_logs`: one, a page, or the stream.
 //!
 //! The stream's order is that of insertion: first the inserting transaction's number, then the row's. Transactions do
-//! not commit in the order of their numbers, so a reader takes only rows of transactions below the oldest one that was
-//! still open when it looked. Whatever becomes visible later stands behind its cursor: nothing is lost, nothing comes
+//! not commit in the order of their numbers, so a reader takes only rows below the horizon: of transactions below the
+//! oldest one that was still open when it looked. Whatever becomes visible later stands behind its cursor: nothing is lost, nothing comes
 //! twice.
 
 use std::{
@@ -18,7 +18,7 @@ use tokio_postgres::{
 };
 use uuid::Uuid;
 
-use super::{Store, StoreError, interval::Interval};
+use super::{Store, StoreError, error::column, horizon::number, in_time, interval::Interval};
 use crate::model::{NodeHash, ProxyType};
 
 /// What a record must be like. None is any.
@@ -114,6 +114,9 @@ pub struct StoredAttempt {
     pub duration: String,
 }
 
+/// How many old records go in one statement.
+pub(super) const DELETED_AT_ONCE: u64 = 10_000;
+
 const SELECT: &str = "select id, started_at, duration, proxy_type, client_ip, platform_id, platform_name, account, \
     target_host, target_port, target_url, node_hash, node_tag, egress_ip, net_ok, http_method, http_status, \
     resin_error, upstream_stage, upstream_phase, upstream_err_kind, upstream_errno, upstream_err_msg, \
@@ -174,9 +177,8 @@ impl Where {
 
 impl Store {
     pub async fn record(&self, id: Uuid) -> Result<Option<StoredRecord>, StoreError> {
-        let client = self.client().await?;
-        let row = client.query_opt(&format!("{SELECT} where id = $1"), &[&id]).await?;
-        row.as_ref().map(record).transpose()
+        let rows = self.rows(&format!("{SELECT} where id = $1"), &[&id]).await?;
+        rows.first().map(record).transpose()
     }
 
     /// The newest records, or those older than `before`.
@@ -191,7 +193,7 @@ impl Store {
             all.and_pair("(started_at, id) < ($, %)", started_at, id);
         }
         let select = format!("{SELECT}{} order by started_at desc, id desc limit {limit}", all.sql);
-        let rows = self.client().await?.query(&select, &all.parameters()).await?;
+        let rows = self.rows(&select, &all.parameters()).await?;
         rows.iter().map(record).collect()
     }
 
@@ -212,7 +214,7 @@ impl Store {
             "select xid::text as xid, seq from request_logs{} order by request_logs.xid desc, seq desc limit {count}",
             all.sql
         );
-        let rows = self.client().await?.query(&select, &all.parameters()).await?;
+        let rows = self.rows(&select, &all.parameters()).await?;
         let Some(first) = rows.last() else { return Ok(Cursor::below(horizon)) };
         let first = cursor(first)?;
         Ok(Cursor { seq: first.seq - 1, ..first })
@@ -230,7 +232,7 @@ impl Store {
         all.and("xid < $::text::xid8", horizon.to_string());
         all.and_pair("(xid, seq) > ($::text::xid8, %)", after.xid.to_string(), after.seq);
         let select = format!("{SELECT}{} order by request_logs.xid, seq limit {limit}", all.sql);
-        let rows = self.client().await?.query(&select, &all.parameters()).await?;
+        let rows = self.rows(&select, &all.parameters()).await?;
         let records = rows.iter().map(record).collect::<Result<Vec<_>, _>>()?;
         let next = match records.last() {
             Some(last) if i64::try_from(records.len()).unwrap_or(i64::MAX) >= limit => last.cursor,
@@ -239,61 +241,52 @@ impl Store {
         Ok((records, next))
     }
 
-    /// Drops records older than `time`, some thousands at once.
+    /// Drops records older than `time`, at most [`DELETED_AT_ONCE`].
     pub async fn delete_records_before(&self, time: SystemTime) -> Result<u64, StoreError> {
-        let delete = "delete from request_logs where ctid = any (array( \
-            select ctid from request_logs where started_at < $1 order by started_at limit 10000))";
-        Ok(self.client().await?.execute(delete, &[&time]).await?)
+        let delete = format!(
+            "delete from request_logs where ctid = any (array( \
+             select ctid from request_logs where started_at < $1 order by started_at limit {DELETED_AT_ONCE}))"
+        );
+        in_time(async { Ok(self.client().await?.execute(&delete, &[&time]).await?) }).await
     }
-
-    /// The oldest transaction that is still open: all below have ended.
-    async fn horizon(&self) -> Result<u64, StoreError> {
-        let select = "select pg_snapshot_xmin(pg_current_snapshot())::text";
-        let row = self.client().await?.query_one(select, &[]).await?;
-        number(row.try_get(0)?)
-    }
-}
-
-fn number(text: &str) -> Result<u64, StoreError> {
-    text.parse().map_err(|_| StoreError::Unreadable(format!("a transaction number: {text:?}")))
 }
 
 fn cursor(row: &Row) -> Result<Cursor, StoreError> {
-    Ok(Cursor { xid: number(row.try_get("xid")?)?, seq: row.try_get("seq")? })
+    Ok(Cursor { xid: number(column(row, "xid")?)?, seq: column(row, "seq")? })
 }
 
 fn record(row: &Row) -> Result<StoredRecord, StoreError> {
     Ok(StoredRecord {
-        id: row.try_get("id")?,
-        started_at: row.try_get("started_at")?,
-        duration: row.try_get::<_, Interval>("duration")?.0,
-        proxy_type: row.try_get("proxy_type")?,
-        client_ip: row.try_get("client_ip")?,
-        platform_id: row.try_get("platform_id")?,
-        platform_name: row.try_get("platform_name")?,
-        account: row.try_get("account")?,
-        target_host: row.try_get("target_host")?,
-        target_port: row.try_get("target_port")?,
-        target_url: row.try_get("target_url")?,
-        node_hash: row.try_get("node_hash")?,
-        node_tag: row.try_get("node_tag")?,
-        egress_ip: row.try_get("egress_ip")?,
-        net_ok: row.try_get("net_ok")?,
-        http_method: row.try_get("http_method")?,
-        http_status: row.try_get("http_status")?,
-        resin_error: row.try_get("resin_error")?,
-        upstream_stage: row.try_get("upstream_stage")?,
-        upstream_phase: row.try_get("upstream_phase")?,
-        upstream_err_kind: row.try_get("upstream_err_kind")?,
-        upstream_errno: row.try_get("upstream_errno")?,
-        upstream_err_msg: row.try_get("upstream_err_msg")?,
-        request_written: row.try_get("request_written")?,
-        ingress_bytes: row.try_get("ingress_bytes")?,
-        egress_bytes: row.try_get("egress_bytes")?,
-        retry_attempts: row.try_get("retry_attempts")?,
-        retry_details: row.try_get::<_, Json<Vec<StoredAttempt>>>("retry_details")?.0,
-        trace_id: row.try_get("trace_id")?,
-        instance_id: row.try_get("instance_id")?,
+        id: column(row, "id")?,
+        started_at: column(row, "started_at")?,
+        duration: column::<Interval>(row, "duration")?.0,
+        proxy_type: column(row, "proxy_type")?,
+        client_ip: column(row, "client_ip")?,
+        platform_id: column(row, "platform_id")?,
+        platform_name: column(row, "platform_name")?,
+        account: column(row, "account")?,
+        target_host: column(row, "target_host")?,
+        target_port: column(row, "target_port")?,
+        target_url: column(row, "target_url")?,
+        node_hash: column(row, "node_hash")?,
+        node_tag: column(row, "node_tag")?,
+        egress_ip: column(row, "egress_ip")?,
+        net_ok: column(row, "net_ok")?,
+        http_method: column(row, "http_method")?,
+        http_status: column(row, "http_status")?,
+        resin_error: column(row, "resin_error")?,
+        upstream_stage: column(row, "upstream_stage")?,
+        upstream_phase: column(row, "upstream_phase")?,
+        upstream_err_kind: column(row, "upstream_err_kind")?,
+        upstream_errno: column(row, "upstream_errno")?,
+        upstream_err_msg: column(row, "upstream_err_msg")?,
+        request_written: column(row, "request_written")?,
+        ingress_bytes: column(row, "ingress_bytes")?,
+        egress_bytes: column(row, "egress_bytes")?,
+        retry_attempts: column(row, "retry_attempts")?,
+        retry_details: column::<Json<Vec<StoredAttempt>>>(row, "retry_details")?.0,
+        trace_id: column(row, "trace_id")?,
+        instance_id: column(row, "instance_id")?,
         cursor: cursor(row)?,
     })
 }
