@@ -29,8 +29,6 @@ pub use private::{PrivateServer, PrivateServerError};
 pub use recorder::{Recorder, RecorderCounts};
 pub use records::{Cursor, RecordFilter, StoredAttempt, StoredRecord};
 
-/// The notification that says: platforms or nodes have changed.
-const CHANNEL: &str = "resin_configuration";
 /// One lock for everybody who migrates.
 const MIGRATION_LOCK: i64 = 0x7265_7369_6e00;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

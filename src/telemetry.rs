@@ -9,4 +9,6 @@ pub mod ops;
 mod spans;
 
 pub use metrics::{Metrics, Path, TunnelGuard};
-pub use spans::{AttemptEnd, AttemptSpan, RequestEnd, RequestSpan, SpanName, Tracing, TracingError};
+pub use spans::{
+    AttemptEnd, AttemptSpan, AttemptStart, RequestEnd, RequestSpan, SpanName, Tracing, TracingError,
+};

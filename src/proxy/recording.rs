@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::{entry::Entry, identity::Identity, listener::Client, worker::Worker};
 use crate::{
     drain,
-    model::{Authority, Failure, ProxyType, ResinError},
+    model::{Authority, ErrKind, Failure, ProxyType, ResinError, Verdict},
     record::Record,
     retry::Trail,
     routing,
@@ -36,6 +36,16 @@ pub(crate) struct Recording {
     pub(crate) trail: Trail,
     pub(crate) upload: Option<Upload>,
     _in_flight: drain::Guard,
+}
+
+/// A UUIDv7. Its random part is no secret, so it comes from this thread's generator: the system's costs a call.
+fn record_id(started_at: SystemTime) -> Uuid {
+    let millis =
+        started_at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+    let random = fastrand::u128(..).to_ne_bytes();
+    let mut tail = [0; 10];
+    tail.copy_from_slice(&random[..10]);
+    uuid::Builder::from_unix_timestamp_millis(millis, &tail).into_uuid()
 }
 
 /// How it stands with the request.
@@ -67,7 +77,7 @@ impl Recording {
         let span = worker.tracing.request(request.headers(), name, request.method(), started_at);
         let method = request.method().as_str();
         let record = Record {
-            id: Uuid::now_v7(),
+            id: record_id(started_at),
             started_at,
             duration: Duration::ZERO,
             proxy_type: if entry == Entry::Reverse { ProxyType::Reverse } else { ProxyType::Forward },
@@ -180,7 +190,11 @@ impl Recording {
 
     fn finish(&mut self, mut record: Box<Record>) {
         match std::mem::replace(&mut self.outcome, Outcome::Whole) {
-            Outcome::UnderWay => self.trail.client_left(),
+            Outcome::UnderWay => {
+                if let Some(stage) = self.trail.client_left() {
+                    self.worker.metrics.attempt_failed(stage, ErrKind::Canceled, Verdict::Canceled);
+                }
+            }
             Outcome::Refused | Outcome::Whole => {}
             Outcome::Ended { failure, net_ok } => {
                 self.trail.failure = Some(failure);

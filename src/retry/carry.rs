@@ -14,7 +14,7 @@ use super::{
 use crate::{
     model::{ErrKind, Node, NodeHash, Verdict},
     routing,
-    telemetry::{AttemptEnd, AttemptSpan, Metrics, RequestSpan},
+    telemetry::{AttemptStart, Metrics, RequestSpan},
     upstream::Fault,
 };
 
@@ -76,17 +76,14 @@ async fn through_one<E: Errand>(
     let node = plan.nodes.pick(&[], fastrand_below).ok_or(Ended::NoNodes)?;
     let now = Instant::now();
     let deadline = now + plan.limits.connect.min(plan.limits.deadline);
-    let span = plan.span.attempt(1);
-    if plan.propagate {
-        errand.tell_trace(&mut request, &span);
-    }
+    let progress = plan.begin(errand, &mut request, node, 1, trail);
     let left = Left { enabled: false, retries: 0, untried_nodes: 0, deadline };
-    match errand.attempt(request, node, deadline, trail.begin(node, errand.stage())).await {
+    match errand.attempt(request, node, deadline, progress).await {
         Ok(answer) => {
-            plan.answered(E::status(&answer), left, trail, span);
+            plan.answered(E::status(&answer), left, trail);
             Ok(answer)
         }
-        Err(failed) => Err(plan.failed(failed, left, trail, span).1),
+        Err(failed) => Err(plan.failed(failed, left, trail).1),
     }
 }
 
@@ -104,19 +101,16 @@ async fn through_several<E: Errand>(
     loop {
         let node = plan.nodes.pick(&tried, fastrand_below).ok_or(Ended::NoNodes)?;
         let until = share(Instant::now(), deadline, plan.limits.connect, retries_left, untried);
-        let span = plan.span.attempt(retries - retries_left + 1);
-        if plan.propagate {
-            errand.tell_trace(&mut request, &span);
-        }
+        let progress = plan.begin(errand, &mut request, node, retries - retries_left + 1, trail);
         untried -= 1;
         let left = Left { enabled: true, retries: retries_left, untried_nodes: untried, deadline };
-        match errand.attempt(request, node, until, trail.begin(node, errand.stage())).await {
+        match errand.attempt(request, node, until, progress).await {
             Ok(answer) => {
-                plan.answered(E::status(&answer), left, trail, span);
+                plan.answered(E::status(&answer), left, trail);
                 return Ok(answer);
             }
             Err(failed) => {
-                match plan.failed(failed, left, trail, span) {
+                match plan.failed(failed, left, trail) {
                     (Some(whole), _) => request = whole,
                     (None, ended) => return Err(ended),
                 }
@@ -140,24 +134,37 @@ fn fastrand_below(limit: usize) -> usize {
 }
 
 impl Plan<'_> {
-    fn answered(&self, status: Option<u16>, left: Left, trail: &mut Trail, span: AttemptSpan) {
-        if let (Some(live), Some(node)) = (&trail.live, &trail.node) {
-            let verdict = verdict(End::Answered, left, Instant::now());
-            self.metrics.attempt_answered(live.connected);
-            let end = AttemptEnd { status, request_written: true, ..self.end_of(node, live, verdict) };
-            end_span(span, live, end);
+    /// An attempt begins: its span, and the upstream's knowledge of it.
+    fn begin<'t, E: Errand>(
+        &self,
+        errand: &E,
+        request: &mut E::Request,
+        node: &Arc<Node>,
+        number: u32,
+        trail: &'t mut Trail,
+    ) -> &'t mut Progress {
+        let span = self.span.attempt(&AttemptStart {
+            number,
+            node,
+            platform: &self.nodes.name,
+            method: self.method.as_str(),
+            host: self.host,
+            port: self.port,
+        });
+        if self.propagate {
+            errand.tell_trace(request, &span);
         }
-        trail.answered();
+        trail.begin(node, errand.stage(), span)
+    }
+
+    fn answered(&self, status: Option<u16>, left: Left, trail: &mut Trail) {
+        let verdict = verdict(End::Answered, left, Instant::now());
+        let connected = trail.answered(verdict, status);
+        self.metrics.attempt_answered(connected);
     }
 
     /// Judges a failure. The request comes back exactly when it is to be carried on.
-    fn failed<R>(
-        &self,
-        failed: Failed<R>,
-        left: Left,
-        trail: &mut Trail,
-        span: AttemptSpan,
-    ) -> (Option<R>, Ended) {
+    fn failed<R>(&self, failed: Failed<R>, left: Left, trail: &mut Trail) -> (Option<R>, Ended) {
         let client_left = (self.client_left)();
         let (request, fault, end) = match failed {
             Failed::Sent { fault } => {
@@ -167,49 +174,18 @@ impl Plan<'_> {
             Failed::Unsent { request, fault } if fault.exhausted => (Some(request), fault, End::Exhausted),
             Failed::Unsent { request, fault } => (Some(request), fault, End::Unwritten),
         };
-        let written = request.is_none();
         let verdict = verdict(end, left, Instant::now());
-        let ended = if end == End::ClientLeft { Ended::ClientLeft } else { Ended::Failed };
-        if let (Some(live), Some(node)) = (&trail.live, &trail.node) {
-            let fault = if end == End::ClientLeft {
-                Fault::new(live.place.phase, ErrKind::Canceled, "the client went away")
-            } else {
-                fault
-            };
-            self.metrics.attempt_failed(live.stage, fault.kind, verdict);
-            let failure = fault.at(live.stage);
-            let end = AttemptEnd {
-                failure: Some(&failure),
-                request_written: written,
-                ..self.end_of(node, live, verdict)
-            };
-            end_span(span, live, end);
-            trail.failed(failure, written);
-        }
+        let (fault, ended) = match end {
+            End::ClientLeft => {
+                (Fault::new(fault.phase, ErrKind::Canceled, "the client went away"), Ended::ClientLeft)
+            }
+            _ => (fault, Ended::Failed),
+        };
+        let kind = fault.kind;
+        let stage = trail.failed(fault, verdict, request.is_none());
+        self.metrics.attempt_failed(stage, kind, verdict);
         (request.filter(|_| verdict == Verdict::Retried), ended)
     }
-
-    fn end_of<'b>(&'b self, node: &'b Arc<Node>, live: &Progress, verdict: Verdict) -> AttemptEnd<'b> {
-        AttemptEnd {
-            node,
-            platform: &self.nodes.name,
-            method: self.method.as_str(),
-            host: self.host,
-            port: self.port,
-            peer: live.place.peer,
-            failure: None,
-            verdict,
-            request_written: false,
-            status: None,
-        }
-    }
-}
-
-fn end_span(mut span: AttemptSpan, live: &Progress, end: AttemptEnd<'_>) {
-    if live.stale {
-        span.stale_connection();
-    }
-    span.end(end);
 }
 
 #[cfg(test)]

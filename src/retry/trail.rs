@@ -10,7 +10,8 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    model::{AttemptFacts, ErrKind, Failure, Node, Phase, Stage},
+    model::{AttemptFacts, ErrKind, Failure, Node, Phase, Stage, Verdict},
+    telemetry::{AttemptEnd, AttemptSpan},
     upstream::{Fault, Place, Wire},
 };
 
@@ -44,10 +45,11 @@ pub(crate) struct Progress {
     pub(crate) stale: bool,
     /// How long it took until there was a connection, where one was made.
     pub(crate) connected: Option<Duration>,
+    span: AttemptSpan,
 }
 
 impl Progress {
-    pub(crate) fn new(stage: Stage) -> Self {
+    fn new(stage: Stage, span: AttemptSpan) -> Self {
         Self {
             started_at: SystemTime::now(),
             started: Instant::now(),
@@ -57,29 +59,52 @@ impl Progress {
             reused: false,
             stale: false,
             connected: None,
+            span,
         }
+    }
+
+    fn end_span(
+        &mut self,
+        failure: Option<&Failure>,
+        verdict: Verdict,
+        request_written: bool,
+        status: Option<u16>,
+    ) {
+        let mut span = std::mem::take(&mut self.span);
+        if self.stale {
+            span.stale_connection();
+        }
+        span.end(AttemptEnd { peer: self.place.peer, failure, verdict, request_written, status });
     }
 }
 
 impl Trail {
     /// An attempt begins.
-    pub(crate) fn begin(&mut self, node: &Arc<Node>, stage: Stage) -> &mut Progress {
+    pub(crate) fn begin(&mut self, node: &Arc<Node>, stage: Stage, span: AttemptSpan) -> &mut Progress {
         self.node = Some(Arc::clone(node));
         self.failure = None;
         self.request_written = false;
-        self.live.insert(Progress::new(stage))
+        self.live.insert(Progress::new(stage, span))
     }
 
-    /// The attempt was answered: its request is written.
-    pub(crate) fn answered(&mut self) {
+    /// The attempt was answered: its request is written. Says how long its dial took, where there was one.
+    pub(crate) fn answered(&mut self, verdict: Verdict, status: Option<u16>) -> Option<Duration> {
         self.request_written = true;
-        self.live = None;
+        let mut live = self.live.take()?;
+        live.end_span(None, verdict, true, status);
+        live.connected
     }
 
-    /// The attempt failed.
-    pub(crate) fn failed(&mut self, failure: Failure, written: bool) {
+    /// The attempt failed; says at which stage.
+    pub(crate) fn failed(&mut self, fault: Fault, verdict: Verdict, written: bool) -> Stage {
+        let stage = self.live.as_ref().map_or(Stage::ConnectDial, |live| live.stage);
+        let failure = fault.at(stage);
+        if let Some(live) = &mut self.live {
+            live.end_span(Some(&failure), verdict, written, None);
+        }
         self.failure = Some(failure);
         self.request_written = written;
+        stage
     }
 
     /// Another attempt follows the failed one.
@@ -98,13 +123,15 @@ impl Trail {
         }
     }
 
-    /// The client left. By now whatever was under way has been dropped, so nothing can be written any more.
-    pub(crate) fn client_left(&mut self) {
-        let Some(live) = self.live.take() else { return };
-        if self.failure.is_none() {
-            let phase = live.place.phase;
-            self.failure = Some(Fault::new(phase, ErrKind::Canceled, "the client went away").at(live.stage));
-            self.request_written = live.wire.is_some_and(|wire| wire.accepted() > 0);
+    /// The client left in the middle of an attempt; says at which stage. By now whatever was under way has been dropped,
+    /// so nothing can be written any more.
+    pub(crate) fn client_left(&mut self) -> Option<Stage> {
+        let live = self.live.as_ref()?;
+        if self.failure.is_some() {
+            return None;
         }
+        let written = live.wire.as_ref().is_some_and(|wire| wire.accepted() > 0);
+        let fault = Fault::new(live.place.phase, ErrKind::Canceled, "the client went away");
+        Some(self.failed(fault, Verdict::Canceled, written))
     }
 }

@@ -6,16 +6,23 @@ use tokio::{
     sync::{Mutex, Notify, watch},
     time::{interval, sleep, timeout},
 };
-use tokio_postgres::AsyncMessage;
+use tokio_postgres::{AsyncMessage, Transaction};
 use tokio_util::sync::CancellationToken;
 
-use super::{CHANNEL, Store, StoreError};
+use super::{Store, StoreError};
 use crate::routing::{Directory, Snapshot};
 
+/// The notification that says: platforms or nodes have changed.
+const CHANNEL: &str = "resin_configuration";
 const LIVENESS_PERIOD: Duration = Duration::from_secs(1);
 const LIVENESS_TIMEOUT: Duration = Duration::from_secs(3);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// Tells every instance, once this commits.
+pub(super) async fn notify(transaction: &Transaction<'_>) -> Result<(), tokio_postgres::Error> {
+    transaction.execute("select pg_notify($1, '')", &[&CHANNEL]).await.map(|_| ())
+}
 
 /// Publishes what the database holds.
 pub struct Changes {

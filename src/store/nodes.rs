@@ -5,7 +5,7 @@ use std::{collections::HashMap, net::IpAddr};
 use serde::Serialize;
 use tokio_postgres::{Row, types::Json};
 
-use super::{Store, StoreError, WriteError, platforms::notify};
+use super::{Store, StoreError, WriteError, changes::notify};
 use crate::model::{Node, NodeConfig, NodeHash, NodeUri, Region};
 
 pub(super) const SELECT: &str = "select hash, uri, tags, egress_ip, region from nodes";

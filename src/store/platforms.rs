@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use tokio_postgres::{IsolationLevel, Row, Transaction};
 use uuid::Uuid;
 
-use super::{CHANNEL, Store, StoreError, WriteError, nodes};
+use super::{Store, StoreError, WriteError, changes::notify, nodes};
 use crate::model::{DEFAULT_PLATFORM, Node, NodeFilter, Platform, PlatformName};
 
 const COLUMNS: &str = "id, name, regex_filters, max_retries, revision, create_time, update_time";
@@ -107,11 +107,6 @@ impl Store {
         transaction.commit().await?;
         Ok(())
     }
-}
-
-/// Tells every instance, once this commits.
-pub(super) async fn notify(transaction: &Transaction<'_>) -> Result<(), tokio_postgres::Error> {
-    transaction.execute("select pg_notify($1, '')", &[&CHANNEL]).await.map(|_| ())
 }
 
 async fn find(transaction: &Transaction<'_>, key: &PlatformKey) -> Result<Option<Platform>, StoreError> {

@@ -193,20 +193,25 @@ impl RequestSpan {
         }
     }
 
-    /// Attempt `number` begins; the first is 1.
+    /// An attempt begins.
     #[must_use]
-    pub fn attempt(&self, number: u32) -> AttemptSpan {
+    pub fn attempt(&self, start: &AttemptStart<'_>) -> AttemptSpan {
         let State::Live { span, live } = &self.0 else { return AttemptSpan::default() };
-        let context = Context::new().with_remote_span_context(span.span_context().clone());
         if !span.is_recording() {
             return AttemptSpan { span: None, context: Some(span.span_context().clone()) };
         }
-        let mut builder = SpanBuilder::from_name(format!("attempt {number}")).with_kind(SpanKind::Client);
-        if number > 1 {
-            let resent = KeyValue::new("http.request.resend_count", i64::from(number - 1));
-            builder = builder.with_attributes([resent]);
+        let context = Context::new().with_remote_span_context(span.span_context().clone());
+        let builder = SpanBuilder::from_name(format!("attempt {}", start.number)).with_kind(SpanKind::Client);
+        let mut span = live.tracer.build_with_context(builder, &context);
+        if start.number > 1 {
+            set(&mut span, "http.request.resend_count", i64::from(start.number - 1));
         }
-        let span = live.tracer.build_with_context(builder, &context);
+        set_method(&mut span, start.method);
+        set(&mut span, "server.address", start.host.to_owned());
+        set(&mut span, "server.port", i64::from(start.port));
+        set(&mut span, "resin.platform", start.platform.to_owned());
+        set(&mut span, "resin.node.hash", start.node.hash.to_string());
+        set(&mut span, "resin.node.tag", start.node.tag().to_owned());
         AttemptSpan { context: Some(span.span_context().clone()), span: Some(Box::new(span)) }
     }
 
@@ -248,14 +253,21 @@ pub struct AttemptSpan {
     context: Option<SpanContext>,
 }
 
-/// What an attempt's span says at its end.
+/// What an attempt's span says from its start.
 #[derive(Debug)]
-pub struct AttemptEnd<'a> {
+pub struct AttemptStart<'a> {
+    /// The first is 1.
+    pub number: u32,
     pub node: &'a Node,
     pub platform: &'a str,
     pub method: &'a str,
     pub host: &'a str,
     pub port: u16,
+}
+
+/// What an attempt's span says at its end.
+#[derive(Debug)]
+pub struct AttemptEnd<'a> {
     /// What was connected to.
     pub peer: Option<SocketAddr>,
     pub failure: Option<&'a Failure>,
@@ -288,9 +300,6 @@ impl AttemptSpan {
 
     pub fn end(self, end: AttemptEnd<'_>) {
         let Some(mut span) = self.span else { return };
-        set_method(&mut span, end.method);
-        set(&mut span, "server.address", end.host.to_owned());
-        set(&mut span, "server.port", i64::from(end.port));
         if let Some(peer) = end.peer {
             set(&mut span, "network.peer.address", peer.ip().to_canonical().to_string());
             set(&mut span, "network.peer.port", i64::from(peer.port()));
@@ -298,9 +307,6 @@ impl AttemptSpan {
         if let Some(status) = end.status {
             set(&mut span, "http.response.status_code", i64::from(status));
         }
-        set(&mut span, "resin.platform", end.platform.to_owned());
-        set(&mut span, "resin.node.hash", end.node.hash.to_string());
-        set(&mut span, "resin.node.tag", end.node.tag().to_owned());
         set(&mut span, "resin.request.written", end.request_written);
         set(&mut span, "resin.retry.verdict", end.verdict.as_str());
         if let Some(failure) = end.failure {
