@@ -2,7 +2,7 @@
 
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{CONNECTION, TE, TRANSFER_ENCODING, UPGRADE},
+    header::{CONNECTION, CONTENT_LENGTH, TE, TRANSFER_ENCODING, UPGRADE},
 };
 
 /// Reverse requests come from clients that do not know of a proxy: what others said of their identity stays here.
@@ -29,6 +29,10 @@ pub(crate) fn clean(headers: &mut HeaderMap, onward: Onward) {
     let trailers = onward != Onward::Response && has_token(headers, &TE, "trailers");
     let unwanted: Vec<HeaderName> =
         headers.keys().filter(|name| !passes(name.as_str(), onward)).cloned().collect();
+    if headers.contains_key(TRANSFER_ENCODING) {
+        // The body was read by its chunks: another length would lie about it (RFC 9112, section 6.3).
+        headers.remove(CONTENT_LENGTH);
+    }
     for name in unwanted.iter().chain(&named) {
         headers.remove(name);
     }
