@@ -29,3 +29,28 @@ async fn an_answer_with_two_framings_is_read_by_its_chunks_and_says_no_other_len
         assert_eq!(answer.header("content-length"), None);
     }
 }
+
+#[tokio::test]
+async fn an_exchange_with_trailers_both_ways_went_well_and_keeps_its_connection() {
+    let resin = resin_direct(&[("RESIN_DATA_THREADS", "1")]).await;
+    let reply = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum, X-Resin-Error\r\n\r\n\
+        5\r\nhello\r\n0\r\nX-Sum: 7\r\nX-Resin-Error: INTERNAL_ERROR\r\n\r\n";
+    let origin = Origin::start(move |_| Reply::say(reply)).await;
+    let fields = "Host: a\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\nTrailer: X-Mine, X-Resin-Account, \
+        X-Forwarded-For\r\n\r\n2\r\nhi\r\n0\r\nX-Mine: 1\r\nX-Resin-Account: a\r\nX-Forwarded-For: 10.0.0.1\r\n\r\n";
+    for way in EXCHANGES {
+        for _ in 0..3 {
+            let mut client = Client::of(&resin).await;
+            let answer = client.ask("POST", &way.target(&origin.authority(), "/"), fields).await;
+            assert_eq!(answer.trailers, [("x-sum".to_owned(), "7".to_owned())], "{answer:?}");
+            let record = resin.last_record().await;
+            assert_eq!((&*record.upstream_err_kind, record.net_ok), ("", true), "{record:#?}");
+            let heard = origin.heard().pop().unwrap();
+            let names: Vec<_> = heard.trailers.iter().map(|(name, _)| name.as_str()).collect();
+            let expected: &[&str] =
+                if way == Way::Reverse { &["x-mine"] } else { &["x-mine", "x-forwarded-for"] };
+            assert_eq!(names, expected, "{way:?}");
+        }
+    }
+    assert_eq!(origin.connections(), 1);
+}

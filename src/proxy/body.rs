@@ -11,6 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
 use super::{
+    headers::{self, Onward},
     listener::Client,
     recording::{Outcome, Recording},
 };
@@ -99,7 +100,10 @@ impl Streaming {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         self.waiting = polled.is_pending();
         match polled {
-            Poll::Ready(Some(Ok(frame))) => {
+            Poll::Ready(Some(Ok(mut frame))) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    headers::clean_trailers(trailers, Onward::Response);
+                }
                 if let Some(data) = frame.data_ref() {
                     self.recording.ingress(data.len() as u64);
                 }

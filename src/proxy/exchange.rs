@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use http::{
-    HeaderValue, Request, Response, StatusCode, Version,
+    HeaderMap, HeaderValue, Request, Response, StatusCode, Version,
     header::{HOST, UPGRADE},
 };
 use hyper::{body::Incoming, upgrade::OnUpgrade};
@@ -155,7 +155,14 @@ fn outgoing(
     recording: &mut Recording,
 ) -> Box<Unsent> {
     let (mut head, body) = request.into_parts();
-    let onward = if entry == Entry::Reverse { Onward::ReverseRequest } else { Onward::ForwardRequest };
+    let (onward, clean_trailers): (Onward, fn(&mut HeaderMap)) = match entry {
+        Entry::Reverse => {
+            (Onward::ReverseRequest, |fields| headers::clean_trailers(fields, Onward::ReverseRequest))
+        }
+        Entry::Forward | Entry::Connect => {
+            (Onward::ForwardRequest, |fields| headers::clean_trailers(fields, Onward::ForwardRequest))
+        }
+    };
     headers::clean(&mut head.headers, onward);
     // Each attempt tells its own where the upstream is to know; otherwise the trace ends here.
     head.headers.remove("traceparent");
@@ -166,7 +173,7 @@ fn outgoing(
     if let Some(protocol) = upgrade {
         headers::ask_upgrade(&mut head.headers, protocol);
     }
-    let upload = Upload::new(body);
+    let upload = Upload::new(body, clean_trailers);
     if upload.as_ref().is_some_and(|upload| upload.exact_length().is_none()) {
         headers::ask_chunked(&mut head.headers);
     }

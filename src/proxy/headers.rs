@@ -42,6 +42,15 @@ pub(crate) fn clean(headers: &mut HeaderMap, onward: Onward) {
     }
 }
 
+/// Removes from trailers what may not pass in a head.
+pub(crate) fn clean_trailers(trailers: &mut HeaderMap, onward: Onward) {
+    let unwanted: Vec<HeaderName> =
+        trailers.keys().filter(|name| !passes(name.as_str(), onward)).cloned().collect();
+    for name in &unwanted {
+        trailers.remove(name);
+    }
+}
+
 /// Asks the next hop for the same upgrade.
 pub(crate) fn ask_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
     headers.insert(UPGRADE, protocol);
