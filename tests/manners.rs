@@ -54,3 +54,48 @@ async fn an_exchange_with_trailers_both_ways_went_well_and_keeps_its_connection(
     }
     assert_eq!(origin.connections(), 1);
 }
+
+#[tokio::test]
+async fn bytes_behind_a_refused_connect_are_no_request() {
+    let resin = resin_direct(&[]).await;
+    let origin = Origin::ok().await;
+    for (authority, status, code) in
+        [("127.0.0.1:1", 502, "UPSTREAM_CONNECT_FAILED"), ("127.0.0.1:99999", 400, "INVALID_HOST")]
+    {
+        let mut client = Client::of(&resin).await;
+        let behind = format!("GET http://{}/behind HTTP/1.1\r\nHost: a\r\n\r\n", origin.authority());
+        client.say(format!("CONNECT {authority} HTTP/1.1\r\nHost: a\r\n\r\n{behind}")).await;
+        client.answer("CONNECT").await.assert_error(status, code);
+        assert!(client.is_at_end().await);
+    }
+    assert_eq!(origin.count(), 0);
+}
+
+#[tokio::test]
+async fn a_connect_with_a_body_opens_no_tunnel() {
+    let resin = resin_direct(&[]).await;
+    let origin = Origin::ok().await;
+    for framing in
+        ["Content-Length: 5\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"]
+    {
+        let mut client = Client::of(&resin).await;
+        client.say(format!("CONNECT {} HTTP/1.1\r\nHost: a\r\n{framing}", origin.authority())).await;
+        assert_eq!(client.answer("POST").await.status, 400);
+        let record = resin.last_record().await;
+        assert_eq!((record.http_status, record.net_ok), (400, true));
+    }
+    assert_eq!(origin.connections(), 0);
+    let mut client = Client::of(&resin).await;
+    client.say(format!("CONNECT {} HTTP/1.1\r\nContent-Length: 0\r\n\r\n", origin.authority())).await;
+    assert_eq!(client.answer("CONNECT").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_url_is_no_target_for_connect() {
+    let resin = resin_direct(&[]).await;
+    let origin = Origin::ok().await;
+    let target = format!("http://{}/", origin.authority());
+    let answer = Client::of(&resin).await.ask("CONNECT", &target, "Host: a\r\n\r\n").await;
+    answer.assert_error(400, "INVALID_HOST");
+    assert_eq!(origin.connections(), 0);
+}
