@@ -99,3 +99,19 @@ async fn a_url_is_no_target_for_connect() {
     answer.assert_error(400, "INVALID_HOST");
     assert_eq!(origin.connections(), 0);
 }
+
+#[tokio::test]
+async fn a_body_that_the_client_garbles_is_not_the_nodes_fault() {
+    let resin = resin_direct(&[]).await;
+    let origin = Origin::ok().await;
+    for way in EXCHANGES {
+        let mut client = Client::of(&resin).await;
+        let garbled = "Host: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nnot a size\r\n\r\n";
+        let answer = client.ask("POST", &way.target(&origin.authority(), "/"), garbled).await;
+        assert_eq!(answer.status, 400, "{answer:?}");
+        let record = resin.last_record().await;
+        assert_eq!((&*record.upstream_err_kind, record.net_ok), ("canceled", true), "{record:#?}");
+        assert_eq!((record.http_status, &*record.resin_error, record.retry_attempts), (400, "", 0));
+    }
+    assert_eq!(origin.count(), 0, "the origin got no whole request");
+}

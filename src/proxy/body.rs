@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     model::{ErrKind, Phase, Stage},
-    upstream::{AnswerBody, Ending, Fault, Pulse},
+    upstream::{AnswerBody, Ending, Fault, Pulse, Upload},
 };
 
 /// What hyper sends to the client.
@@ -115,9 +115,9 @@ impl Streaming {
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(fault))) => {
-                let client_left =
-                    self.recording.upload.as_ref().is_some_and(crate::upstream::Upload::client_failed);
-                self.fail(fault.clone(), client_left);
+                let by_client = self.recording.upload.as_ref().is_some_and(Upload::client_failed);
+                let fault = if by_client { client_left() } else { fault };
+                self.fail(fault.clone(), by_client);
                 self.broken = Some(fault);
                 cx.waker().wake_by_ref();
                 Poll::Pending
@@ -170,6 +170,10 @@ impl Body for ProxyBody {
     }
 }
 
+fn client_left() -> Fault {
+    Fault::new(Phase::Body, ErrKind::Canceled, "the client went away")
+}
+
 impl Drop for Streaming {
     /// Dropped in the middle: the client left, or did not read for too long.
     fn drop(&mut self) {
@@ -181,7 +185,7 @@ impl Drop for Streaming {
                 self.fail(fault, false);
                 return;
             }
-            _ => Fault::new(Phase::Body, ErrKind::Canceled, "the client went away"),
+            _ => client_left(),
         };
         self.fail(fault, true);
     }

@@ -56,7 +56,9 @@ pub(crate) async fn serve(
         patience: worker.patience,
         stage: round_trip,
     };
-    let left = || client.has_left();
+    let upload = recording.upload.clone();
+    let garbled = || upload.as_ref().is_some_and(Upload::client_failed);
+    let left = || client.has_left() || garbled();
     let host = if recording.span.is_recording() {
         target.destination.authority.host.to_string()
     } else {
@@ -83,10 +85,13 @@ pub(crate) async fn serve(
             let error = answer::code(recording.trail.failure.as_ref(), entry);
             refuse(recording, error, entry)
         }
-        // Nobody will read this.
         Err(Ended::ClientLeft) => {
-            drop(recording);
-            answer::refuse(ResinError::UpstreamRequestFailed, entry, None)
+            let response = answer::malformed("the request's body broke off or is not framed as it should be");
+            // Otherwise nobody will read this.
+            if garbled() && !client.has_left() {
+                recording.status(response.status().as_u16());
+            }
+            response
         }
     }
 }
