@@ -115,3 +115,14 @@ async fn a_body_that_the_client_garbles_is_not_the_nodes_fault() {
     }
     assert_eq!(origin.count(), 0, "the origin got no whole request");
 }
+
+#[tokio::test]
+async fn cookies_that_http2_split_are_one_field_again() {
+    let resin = resin_direct(&[]).await;
+    let origin = Origin::ok().await;
+    let request = Request::get(format!("http://{}/any/Default/http/{}/", resin.data, origin.authority()));
+    let request = request.header("cookie", "a=1").header("cookie", "b=2").body(Full::<Bytes>::default());
+    assert_eq!(over_http2(&resin, request.unwrap()).await.status(), 200);
+    let heard = origin.only();
+    assert_eq!((heard.header("cookie"), heard.head.count("cookie")), (Some("a=1; b=2"), 1));
+}

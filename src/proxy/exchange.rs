@@ -169,6 +169,9 @@ fn outgoing(
         }
     };
     headers::clean(&mut head.headers, onward);
+    if head.version == Version::HTTP_2 {
+        headers::join_cookies(&mut head.headers);
+    }
     // Each attempt tells its own where the upstream is to know; otherwise the trace ends here.
     head.headers.remove("traceparent");
     head.headers.remove("tracestate");

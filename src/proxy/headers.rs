@@ -2,7 +2,7 @@
 
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{CONNECTION, CONTENT_LENGTH, TE, TRANSFER_ENCODING, UPGRADE},
+    header::{CONNECTION, CONTENT_LENGTH, COOKIE, TE, TRANSFER_ENCODING, UPGRADE},
 };
 
 /// Reverse requests come from clients that do not know of a proxy: what others said of their identity stays here.
@@ -48,6 +48,16 @@ pub(crate) fn clean_trailers(trailers: &mut HeaderMap, onward: Onward) {
         trailers.keys().filter(|name| !passes(name.as_str(), onward)).cloned().collect();
     for name in &unwanted {
         trailers.remove(name);
+    }
+}
+
+/// HTTP/2 may split a cookie into crumbs; HTTP/1.1 knows one field only (RFC 9113, section 8.2.3).
+pub(crate) fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() > 1
+        && let Ok(whole) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+    {
+        headers.insert(COOKIE, whole);
     }
 }
 
