@@ -126,3 +126,29 @@ async fn cookies_that_http2_split_are_one_field_again() {
     let heard = origin.only();
     assert_eq!((heard.header("cookie"), heard.head.count("cookie")), (Some("a=1; b=2"), 1));
 }
+
+#[tokio::test]
+async fn an_upload_that_moves_keeps_its_exchange_alive() {
+    let resin = resin_direct(&[("RESIN_IDLE_TIMEOUT", "600ms")]).await;
+    let origin = Server::start(|connection| async move {
+        let mut wire = Wire::new(connection);
+        wire.head().await.unwrap();
+        wire.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await.unwrap();
+        let body = wire.body(Length::Exactly(8)).await;
+        assert!(body.whole);
+        wire.say("2\r\nok\r\n0\r\n\r\n").await.unwrap();
+        wire.more().await.unwrap();
+    })
+    .await;
+    for way in EXCHANGES {
+        let mut client = Client::of(&resin).await;
+        let target = way.target(&origin.address.to_string(), "/");
+        client.say(format!("POST {target} HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\n")).await;
+        for _ in 0..8 {
+            client.say("x").await;
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        let answer = client.answer("POST").await;
+        assert_eq!((answer.text().as_str(), answer.whole), ("ok", true), "{way:?}");
+    }
+}

@@ -175,7 +175,7 @@ impl Recording {
 
     /// Watches a transfer of this request's.
     pub(crate) fn watch(&self, hang_up: Option<Arc<Notify>>) -> Arc<Pulse> {
-        self.worker.watchdog.watch(hang_up)
+        self.worker.watchdog.watch(hang_up, self.upload.clone())
     }
 
     /// Payload to the client.

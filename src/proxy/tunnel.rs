@@ -143,7 +143,7 @@ pub(crate) fn spawn(
     kind: Kind,
 ) {
     let worker = Arc::clone(worker);
-    let pulse = worker.watchdog.watch(client.hang_up.clone());
+    let pulse = worker.watchdog.watch(client.hang_up.clone(), None);
     tokio::spawn(async move {
         let client = match on_upgrade.await.map(Upgraded::downcast::<TokioIo<ClientIo>>) {
             Ok(Ok(parts)) => parts.io.into_inner().with_early(parts.read_buf),
