@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::Request;
+use http::{Request, StatusCode};
 use tokio::{sync::Notify, time::Instant};
 use uuid::Uuid;
 
@@ -195,6 +195,12 @@ impl Recording {
 
     fn finish(&mut self, mut record: Box<Record>) {
         match std::mem::replace(&mut self.outcome, Outcome::Whole) {
+            Outcome::UnderWay if std::thread::panicking() => {
+                record.resin_error = Some(ResinError::InternalError);
+                if record.http_status == 0 {
+                    record.http_status = StatusCode::INTERNAL_SERVER_ERROR.as_u16();
+                }
+            }
             Outcome::UnderWay => {
                 if let Some(stage) = self.trail.client_left() {
                     self.worker.metrics.attempt_failed(stage, ErrKind::Canceled, Verdict::Canceled);

@@ -120,8 +120,8 @@ impl Body for Shell {
                 if let Some(data) = frame.data_ref() {
                     slot.sent.fetch_add(data.len() as u64, Ordering::Relaxed);
                 }
-                // hyper asks no further behind trailers.
-                if frame.is_trailers() || body.is_end_stream() {
+                // hyper asks no further behind trailers, nor where the promised length is reached.
+                if frame.is_trailers() || body.is_end_stream() || body.size_hint().exact() == Some(0) {
                     slot.over.store(true, Ordering::Relaxed);
                 }
                 Poll::Ready(Some(Ok(frame)))
