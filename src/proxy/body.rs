@@ -10,7 +10,10 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
-use super::recording::{Outcome, Recording};
+use super::{
+    listener::Client,
+    recording::{Outcome, Recording},
+};
 use crate::{
     model::{ErrKind, Phase, Stage},
     upstream::{AnswerBody, Ending, Fault, Pulse},
@@ -29,15 +32,14 @@ pub(crate) struct Streaming {
     stage: Stage,
     /// Made when the body first has to wait: most are over before.
     pulse: Option<Arc<Pulse>>,
-    watch: Watch,
+    client: Client,
+    /// The client only sees the end of this answer by the end of its connection.
+    ends_with_connection: bool,
     /// The last poll found nothing: it is the upstream that is waited for.
     waiting: bool,
     /// What broke the answer off. Told one poll later, so that what came before is flushed to the client.
     broken: Option<Fault>,
 }
-
-/// How a body gets its pulse.
-pub(crate) type Watch = Box<dyn Fn() -> Arc<Pulse> + Send>;
 
 impl ProxyBody {
     pub(crate) fn text(text: String) -> Self {
@@ -49,16 +51,24 @@ impl ProxyBody {
     }
 
     /// The upstream's answer. Its record is written when it is over, or dropped.
-    pub(crate) fn answer(body: AnswerBody, recording: Recording, stage: Stage, watch: Watch) -> Self {
+    pub(crate) fn answer(
+        body: AnswerBody,
+        recording: Recording,
+        stage: Stage,
+        client: Client,
+        old: bool,
+    ) -> Self {
         if body.ending() == Ending::Whole {
             return Self::finished(recording);
         }
+        let ends_with_connection = old && body.size_hint().exact().is_none();
         Self::Answer(Box::new(Streaming {
             body,
             recording,
             stage,
             pulse: None,
-            watch,
+            client,
+            ends_with_connection,
             waiting: false,
             broken: None,
         }))
@@ -72,6 +82,9 @@ impl ProxyBody {
 
 impl Streaming {
     fn fail(&mut self, fault: Fault, net_ok: bool) {
+        if self.ends_with_connection {
+            self.client.reset_on_close();
+        }
         self.recording.ended(Outcome::Ended { failure: fault.at(self.stage), net_ok });
     }
 
@@ -93,7 +106,7 @@ impl Streaming {
                 if self.body.ending() == Ending::Whole {
                     self.recording.ended(Outcome::Whole);
                 } else {
-                    self.pulse.get_or_insert_with(&self.watch).beat();
+                    self.pulse().beat();
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -110,10 +123,15 @@ impl Streaming {
                 Poll::Ready(None)
             }
             Poll::Pending => {
-                self.pulse.get_or_insert_with(&self.watch).waker.register(cx.waker());
+                self.pulse().waker.register(cx.waker());
                 Poll::Pending
             }
         }
+    }
+
+    fn pulse(&mut self) -> &Pulse {
+        let (recording, client) = (&self.recording, &self.client);
+        self.pulse.get_or_insert_with(|| recording.watch(client.hang_up.clone()))
     }
 
     fn expired(&self) -> Option<Fault> {

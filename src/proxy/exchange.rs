@@ -45,6 +45,7 @@ pub(crate) async fn serve(
     let asked = upgrade_asked(&request);
     let on_upgrade = asked.as_ref().map(|_| hyper::upgrade::on(&mut request));
     let method = request.method().clone();
+    let old = request.version() == Version::HTTP_10;
     let request = outgoing(request, &target, entry, asked, &mut recording);
 
     let (round_trip, copy) = stages(entry);
@@ -56,7 +57,11 @@ pub(crate) async fn serve(
         stage: round_trip,
     };
     let left = || client.has_left();
-    let host = target.destination.authority.host.to_string();
+    let host = if recording.span.is_recording() {
+        target.destination.authority.host.to_string()
+    } else {
+        String::new()
+    };
     let plan = Plan {
         nodes: &pool,
         limits: worker.limits,
@@ -72,7 +77,7 @@ pub(crate) async fn serve(
         Ok(answer) if answer.answered.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             switch(worker, client, answer, on_upgrade, recording, entry)
         }
-        Ok(answer) => stream(worker, client, answer, recording, copy),
+        Ok(answer) => stream(worker, client, answer, recording, copy, old),
         Err(Ended::NoNodes) => refuse(recording, ResinError::NoAvailableNodes, entry),
         Err(Ended::Failed) => {
             let error = answer::code(recording.trail.failure.as_ref(), entry);
@@ -184,6 +189,7 @@ fn stream(
     answer: Answer,
     mut recording: Recording,
     copy: Stage,
+    old: bool,
 ) -> Response<ProxyBody> {
     let Answer { answered, key } = answer;
     let (mut head, incoming) = answered.response.into_parts();
@@ -192,9 +198,7 @@ fn stream(
     recording.status(head.status.as_u16());
     let pool = Arc::clone(&worker.pool);
     let body = AnswerBody::new(incoming, version, answered.connection, answered.upload, pool, key);
-    let (worker, hang_up) = (Arc::clone(worker), client.hang_up.clone());
-    let watch = Box::new(move || worker.watchdog.watch(hang_up.clone()));
-    Response::from_parts(head, ProxyBody::answer(body, recording, copy, watch))
+    Response::from_parts(head, ProxyBody::answer(body, recording, copy, client.clone(), old))
 }
 
 /// The upstream switches protocols: from here on it is a tunnel, if that was asked for.

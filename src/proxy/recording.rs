@@ -8,7 +8,7 @@ use std::{
 };
 
 use http::Request;
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 use uuid::Uuid;
 
 use super::{entry::Entry, identity::Identity, listener::Client, worker::Worker};
@@ -19,7 +19,7 @@ use crate::{
     retry::Trail,
     routing,
     telemetry::{self, RequestEnd, RequestSpan, SpanName},
-    upstream::Upload,
+    upstream::{Pulse, Upload},
 };
 
 const MAX_METHOD: usize = 64;
@@ -171,6 +171,11 @@ impl Recording {
     /// Whether how it ended is known.
     pub(crate) fn is_over(&self) -> bool {
         self.outcome != Outcome::UnderWay
+    }
+
+    /// Watches a transfer of this request's.
+    pub(crate) fn watch(&self, hang_up: Option<Arc<Notify>>) -> Arc<Pulse> {
+        self.worker.watchdog.watch(hang_up)
     }
 
     /// Payload to the client.
