@@ -5,9 +5,12 @@
 .PHONY: demo test deps deps-demo
 
 CARGO ?= cargo
+# rustup's place, where the shell's profile was not read; and nginx's, which is not on everybody's PATH.
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin:/usr/sbin
 
 demo: deps-demo
-	$(CARGO) run --locked --quiet -- demo $(ARGS)
+	$(CARGO) build --locked --bin resin
+	@$(CARGO) run --locked --quiet --bin resin -- demo $(ARGS)
 
 test: deps
 	$(CARGO) test --locked

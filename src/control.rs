@@ -13,6 +13,8 @@ mod platforms;
 mod status;
 mod stream;
 mod system;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use std::{sync::Arc, time::Duration};

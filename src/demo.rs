@@ -9,12 +9,16 @@ mod world;
 use std::{
     io,
     net::{SocketAddr, TcpListener},
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     process::ExitCode,
     time::{Duration, Instant},
 };
 
-use tokio::time::timeout;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::timeout,
+};
 use tonic::{Streaming, transport::Channel};
 
 use crate::{
@@ -36,6 +40,8 @@ const MAX_RETRIES: i32 = 2;
 /// Picks are random: after this many requests every path has shown a retry, or something is wrong.
 const MOST_REQUESTS: usize = 50;
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Nobody who presses Ctrl-C wants to wait for a tunnel that was left open.
+const DRAIN_TIMEOUT: &str = "2s";
 const DEFAULT_PORTS: [u16; 3] = [2260, 2261, 2262];
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -44,39 +50,75 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 pub async fn run(once: bool) -> ExitCode {
     logs::init("warn", crate::config::LogFormat::Human);
     let show = Show::on_standard_output();
-    let home = Home::new();
-    match tell(&show, &home, once).await {
+    match tell(&show, once).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            show.failure(&error.to_string());
+            show.failure(&*error);
             ExitCode::FAILURE
         }
     }
 }
 
-async fn tell(show: &Show, home: &Home, once: bool) -> Result<(), Failure> {
-    let mut signals = StopSignals::listen()?;
+async fn tell(show: &Show, once: bool) -> Result<(), Failure> {
+    let mut end = End::listen()?;
+    let home = Home::make()?;
     show.title();
     let begun = Instant::now();
     show.step("starting a private PostgreSQL and an instance of resin");
-    let app = tokio::select! {
-        app = start(&home.0) => app?,
-        () = signals.next() => return Err("interrupted".into()),
+    let app = {
+        let mut starting = std::pin::pin!(start(&home.0));
+        tokio::select! {
+            app = &mut starting => app?,
+            () = end.asked() => {
+                // What has been started half is started whole, so that it can be stopped in good order.
+                stop(starting.await?, &mut end).await?;
+                return Err("interrupted".into());
+            }
+        }
     };
     show.done(begun.elapsed());
     let told = tokio::select! {
         told = story(show, &app) => told,
-        () = signals.next() => Err("interrupted".into()),
+        () = end.asked() => Err("interrupted".into()),
     };
-    if let Ok(world) = &told
-        && !once
-    {
-        show.stays_up();
-        signals.next().await;
-        world.say_goodbye();
+    match &told {
+        Ok(_) if once => show.leaves(),
+        Ok(_) => {
+            show.stays_up();
+            end.asked().await;
+            show.is_stopping();
+        }
+        Err(_) => {}
     }
-    app.stop().await;
-    told.map(|_| ())
+    stop(app, &mut end).await?;
+    told.map(drop)
+}
+
+/// In good order, unless somebody asks a second time.
+async fn stop(app: App, end: &mut End) -> Result<(), Failure> {
+    tokio::select! {
+        () = app.stop() => Ok(()),
+        () = end.asked() => Err("interrupted while stopping".into()),
+    }
+}
+
+/// Ctrl-C, SIGTERM, or the terminal has gone.
+struct End {
+    stop: StopSignals,
+    hangup: Signal,
+}
+
+impl End {
+    fn listen() -> io::Result<Self> {
+        Ok(Self { stop: StopSignals::listen()?, hangup: signal(SignalKind::hangup())? })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            () = self.stop.next() => {}
+            _ = self.hangup.recv() => {}
+        }
+    }
 }
 
 /// An instance as anybody would start it, on the default ports where they are free.
@@ -88,6 +130,7 @@ async fn start(home: &Path) -> Result<App, Failure> {
         "RESIN_CONTROL_LISTEN" => listen(DEFAULT_PORTS[1]),
         "RESIN_OPS_LISTEN" => listen(DEFAULT_PORTS[2]),
         "RESIN_DATA_DIR" => Some(home.display().to_string()),
+        "RESIN_DRAIN_TIMEOUT" => Some(DRAIN_TIMEOUT.to_owned()),
         _ => None,
     };
     let ambient = Ambient { root: false, cores: 2, current_dir: PathBuf::from("/") };
@@ -148,6 +191,10 @@ async fn send_until_each_path_was_retried(
         let record = timeout(PATIENCE, next_record(&mut stream, &mut records)).await??;
         show.record(trip, &record);
         check(&record)?;
+        let delivered = world.delivered(number);
+        if delivered != 1 {
+            return Err(format!("request {number} reached the origin {delivered} times").into());
+        }
         if record.retry_attempts > 0 {
             missing.retain(|other| *other != trip);
         }
@@ -186,9 +233,15 @@ fn check(record: &RequestLog) -> Result<(), Failure> {
 struct Home(PathBuf);
 
 impl Home {
-    /// Below the system's folder for such things, where the database's account can reach it.
-    fn new() -> Self {
-        Self(std::env::temp_dir().join(format!("resin-demo-{}", std::process::id())))
+    /// Rather in `/tmp` than where `TMPDIR` says: a socket's path must be short, and where root starts the demo, the
+    /// database's account must get there. Nobody else's folder is ever taken: it must not be there before.
+    fn make() -> io::Result<Self> {
+        let name = format!("resin-demo-{:08x}", fastrand::u32(..));
+        let make = |parent: &Path| {
+            let home = parent.join(&name);
+            std::fs::DirBuilder::new().mode(0o700).create(&home).map(|()| Self(home))
+        };
+        make(Path::new("/tmp")).or_else(|_| make(&std::env::temp_dir()))
     }
 }
 

@@ -305,7 +305,8 @@ async fn interim_answers_do_not_disturb_and_a_switch_that_nobody_asked_for_is_an
 
 #[tokio::test]
 async fn a_client_that_wants_to_close_is_answered_and_closed() {
-    let (resin, origin) = (resin_direct(&[]).await, Origin::ok().await);
+    let resin = resin_direct(&[("RESIN_DATA_THREADS", "1")]).await;
+    let origin = Origin::ok().await;
     for way in EXCHANGES {
         let mut client = Client::of(&resin).await;
         let target = way.target(&origin.authority(), "/");

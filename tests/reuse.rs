@@ -118,6 +118,40 @@ async fn no_connection_is_kept_where_none_may_be_idle() {
 }
 
 #[tokio::test]
+async fn what_an_origin_says_unasked_is_never_taken_for_the_next_answer() {
+    let ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    let unasked = "HTTP/1.1 408 Request Timeout\r\nContent-Length: 4\r\n\r\nlate";
+    for at_once in [true, false] {
+        let (went, mut went_out) = tokio::sync::mpsc::unbounded_channel();
+        let origin = Server::start(move |connection| {
+            let went = went.clone();
+            async move {
+                let mut wire = Wire::new(connection);
+                let Ok(Some(_)) = wire.head().await else { return };
+                if at_once {
+                    let _ = wire.say(format!("{ok}{unasked}")).await;
+                } else {
+                    let _ = wire.say(ok).await;
+                    let _ = wire.say(unasked).await;
+                }
+                let _ = went.send(());
+                let _ = wire.more().await; // it stays open until the other side has had enough
+            }
+        })
+        .await;
+        let resin = resin_direct(&[("RESIN_DATA_THREADS", "1")]).await;
+        let mut client = Client::of(&resin).await;
+        let target = Way::Forward.target(&origin.address.to_string(), "/");
+        for number in 0..20 {
+            let answer = client.ask("GET", &target, "Host: a\r\n\r\n").await;
+            assert_eq!((answer.status, answer.text().as_str()), (200, "ok"), "number {number}");
+            soon("the unasked answer", went_out.recv()).await.unwrap();
+        }
+        assert_eq!(origin.connections(), 20);
+    }
+}
+
+#[tokio::test]
 async fn idle_connections_are_closed_when_their_time_is_over() {
     let (ended, mut ends) = tokio::sync::mpsc::unbounded_channel();
     let origin = Server::start(move |connection| {

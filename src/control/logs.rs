@@ -49,26 +49,24 @@ impl RequestLogService for RequestLogs {
         let mut violations = Violations::default();
         let size = page::size(page_size, &mut violations);
         let wanted = filter::parse(given.as_ref(), &mut violations);
-        violations.check()?;
         let bound_to = [b"request_logs", &filter::fingerprint(given.as_ref())[..]].concat();
-        let before = match page::place(&page_token, &bound_to)? {
-            None => None,
-            Some(place) => Some(
-                page::read_record_place(&place)
-                    .ok_or_else(|| Violations::one("page_token", "not a next_page_token"))?,
-            ),
-        };
+        let place = page::place(&page_token, &bound_to, &mut violations);
+        let before = place.and_then(|place| {
+            let read = page::read_record_place(&place).ok_or("not a next_page_token");
+            violations.take("page_token", read)
+        });
+        violations.check()?;
         let limit = i64::try_from(size + 1).unwrap_or(i64::MAX);
         let mut records =
             self.store.records(&wanted, before, limit).await.map_err(|error| status::of_store(&error))?;
         let more = records.len() > size;
         records.truncate(size);
-        let next = records.last().filter(|_| more);
-        let next = next.map(|last| page::token(&bound_to, &page::record_place(last.started_at, last.id)));
-        Ok(Response::new(ListRequestLogsResponse {
-            request_logs: records.into_iter().map(convert::request_log).collect(),
-            next_page_token: next.unwrap_or_default(),
-        }))
+        let places: Vec<_> = records.iter().map(|record| (record.started_at, record.id)).collect();
+        let mut request_logs: Vec<_> = records.into_iter().map(convert::request_log).collect();
+        let more = page::cut(&mut request_logs) || more;
+        let last = request_logs.len().checked_sub(1).and_then(|last| places.get(last)).filter(|_| more);
+        let next = last.map(|(started_at, id)| page::token(&bound_to, &page::record_place(*started_at, *id)));
+        Ok(Response::new(ListRequestLogsResponse { request_logs, next_page_token: next.unwrap_or_default() }))
     }
 
     async fn get_request_log(

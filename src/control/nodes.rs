@@ -62,9 +62,9 @@ impl NodeService for Nodes {
         let ListNodesRequest { platform, page_size, page_token } = request.into_inner();
         let mut violations = Violations::default();
         let size = page::size(page_size, &mut violations);
-        violations.check()?;
         let filter = format!("nodes {platform}");
-        let after = page::place(&page_token, filter.as_bytes())?;
+        let after = page::place(&page_token, filter.as_bytes(), &mut violations);
+        violations.check()?;
         let snapshot = self.control.directory.current();
         let mut nodes: Vec<_> = if platform.is_empty() {
             snapshot.nodes().cloned().collect()
@@ -79,12 +79,11 @@ impl NodeService for Nodes {
         }
         let more = nodes.len() > size;
         nodes.truncate(size);
-        let next =
-            nodes.last().filter(|_| more).map(|last| page::token(filter.as_bytes(), last.hash.as_bytes()));
-        Ok(Response::new(ListNodesResponse {
-            nodes: nodes.iter().map(|node| convert::node(node)).collect(),
-            next_page_token: next.unwrap_or_default(),
-        }))
+        let mut shown: Vec<_> = nodes.iter().map(|node| convert::node(node)).collect();
+        let more = page::cut(&mut shown) || more;
+        let last = shown.len().checked_sub(1).and_then(|last| nodes.get(last)).filter(|_| more);
+        let next = last.map(|last| page::token(filter.as_bytes(), last.hash.as_bytes()));
+        Ok(Response::new(ListNodesResponse { nodes: shown, next_page_token: next.unwrap_or_default() }))
     }
 
     async fn delete_nodes(

@@ -3,8 +3,8 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use prost::Message;
 use sha2::{Digest, Sha256};
-use tonic::Status;
 use uuid::Uuid;
 
 use super::status::Violations;
@@ -12,6 +12,8 @@ use crate::store::Cursor;
 
 const DEFAULT_SIZE: usize = 100;
 const LARGEST_SIZE: usize = 1000;
+/// Clients refuse a message beyond 4 MiB unless they were told otherwise.
+const LARGEST_MESSAGE: usize = 2 * 1024 * 1024;
 const CURSOR_VERSION: u8 = 1;
 
 /// 0 is the default, too many is the most.
@@ -35,17 +37,31 @@ pub(super) fn token(filter: &[u8], place: &[u8]) -> String {
 }
 
 /// The place that a token stands for; none for the first page.
-pub(super) fn place(page_token: &str, filter: &[u8]) -> Result<Option<Vec<u8>>, Status> {
+pub(super) fn place(page_token: &str, filter: &[u8], violations: &mut Violations) -> Option<Vec<u8>> {
     if page_token.is_empty() {
-        return Ok(None);
+        return None;
     }
-    let wrong = || {
-        let what = "not a next_page_token of a call with the same filter";
-        Violations::one("page_token", what)
-    };
-    let bytes = URL_SAFE_NO_PAD.decode(page_token).map_err(|_| wrong())?;
-    let (given, place) = bytes.split_at_checked(8).ok_or_else(wrong)?;
-    if given == check(filter, place) { Ok(Some(place.to_vec())) } else { Err(wrong()) }
+    let bytes = URL_SAFE_NO_PAD.decode(page_token).ok();
+    let parts = bytes.as_deref().and_then(|bytes| bytes.split_at_checked(8));
+    let place =
+        parts.filter(|(given, place)| *given == check(filter, place)).map(|(_, place)| place.to_vec());
+    violations.take("page_token", place.ok_or("not a next_page_token of a call with the same filter"))
+}
+
+/// Keeps as many as fit into one message, one at least; says whether any had to go.
+pub(super) fn cut<T: Message>(items: &mut Vec<T>) -> bool {
+    let mut left = LARGEST_MESSAGE;
+    let fitting = items.iter().take_while(|item| {
+        // A tag and a length before each.
+        let size = item.encoded_len() + 6;
+        let fits = size <= left;
+        left = left.saturating_sub(size);
+        fits
+    });
+    let keep = fitting.count().max(1);
+    let is_cut = keep < items.len();
+    items.truncate(keep);
+    is_cut
 }
 
 fn check(filter: &[u8], place: &[u8]) -> [u8; 8] {
@@ -80,14 +96,21 @@ pub(super) fn show_cursor(cursor: Cursor) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-pub(super) fn read_cursor(text: &str) -> Result<Cursor, Status> {
-    let wrong = || Violations::one("cursor", "not a cursor of an earlier answer");
-    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| wrong())?;
-    if bytes.len() != 21 || bytes[0] != CURSOR_VERSION || bytes[17..] != check(b"cursor", &bytes[..17])[..4] {
-        return Err(wrong());
+pub(super) fn read_cursor(text: &str, violations: &mut Violations) -> Option<Cursor> {
+    violations.take("cursor", cursor(text).ok_or("not a cursor of an earlier answer"))
+}
+
+fn cursor(text: &str) -> Option<Cursor> {
+    let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+    let (said, given) = bytes.split_at_checked(17)?;
+    if said[0] != CURSOR_VERSION || given != &check(b"cursor", said)[..4] {
+        return None;
     }
-    let number = |at: usize| bytes[at..at + 8].try_into().map(u64::from_be_bytes).map_err(|_| wrong());
-    Ok(Cursor { xid: number(1)?, seq: i64::from_be_bytes(number(9)?.to_be_bytes()) })
+    let (xid, seq) = said[1..].split_at(8);
+    Some(Cursor {
+        xid: u64::from_be_bytes(xid.try_into().ok()?),
+        seq: i64::from_be_bytes(seq.try_into().ok()?),
+    })
 }
 
 #[cfg(test)]
@@ -96,23 +119,43 @@ mod tests {
 
     #[test]
     fn a_token_is_good_only_with_its_own_filter() {
+        let read = |token: &str, filter: &[u8]| {
+            let mut violations = Violations::default();
+            let place = place(token, filter, &mut violations);
+            violations.check().map(|()| place)
+        };
         let token = token(b"filter", b"place");
-        assert_eq!(place(&token, b"filter").unwrap().as_deref(), Some(&b"place"[..]));
-        assert!(place(&token, b"other").is_err());
+        assert_eq!(read(&token, b"filter").unwrap().as_deref(), Some(&b"place"[..]));
+        assert!(read(&token, b"other").is_err());
         for wrong in ["x", "AAAA", "%%%", &token[1..], &format!("{token}A")] {
-            assert!(place(wrong, b"filter").is_err(), "{wrong}");
+            assert!(read(wrong, b"filter").is_err(), "{wrong}");
         }
-        assert_eq!(place("", b"filter").unwrap(), None);
+        assert_eq!(read("", b"filter").unwrap(), None);
     }
 
     #[test]
     fn a_cursor_is_read_back_and_anything_else_is_refused() {
-        for cursor in [Cursor::START, Cursor { xid: u64::MAX, seq: i64::MAX }, Cursor { xid: 7, seq: -1 }] {
-            assert_eq!(read_cursor(&show_cursor(cursor)).unwrap(), cursor);
+        for place in [Cursor::START, Cursor { xid: u64::MAX, seq: i64::MAX }, Cursor { xid: 7, seq: -1 }] {
+            assert_eq!(cursor(&show_cursor(place)), Some(place));
         }
         let shown = show_cursor(Cursor { xid: 1, seq: 2 });
         for wrong in ["", "x", &shown[1..], &shown.replace('A', "B"), &format!("{shown}AA")] {
-            assert!(read_cursor(wrong).is_err(), "{wrong}");
+            assert_eq!(cursor(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_message_is_cut_where_it_would_be_too_large_and_keeps_one_at_least() {
+        let items = |count: usize, bytes: usize| vec!["x".repeat(bytes); count];
+        for (mut given, kept) in [
+            (items(0, 1), 0),
+            (items(9, 1), 9),
+            (items(3, LARGEST_MESSAGE / 2), 1),
+            (items(2, LARGEST_MESSAGE), 1),
+        ] {
+            let before = given.len();
+            assert_eq!(cut(&mut given), kept < before);
+            assert_eq!(given.len(), kept);
         }
     }
 }

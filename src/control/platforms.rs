@@ -82,8 +82,8 @@ impl PlatformService for Platforms {
         let ListPlatformsRequest { page_size, page_token } = request.into_inner();
         let mut violations = Violations::default();
         let size = page::size(page_size, &mut violations);
+        let after = page::place(&page_token, b"platforms", &mut violations);
         violations.check()?;
-        let after = page::place(&page_token, b"platforms")?;
         let snapshot = self.control.directory.current();
         let mut pools: Vec<_> = snapshot.platforms().collect();
         pools.sort_by(|a, b| a.name.cmp(&b.name));
@@ -92,12 +92,12 @@ impl PlatformService for Platforms {
         }
         let more = pools.len() > size;
         pools.truncate(size);
-        let next = pools.last().filter(|_| more).map(|last| page::token(b"platforms", last.name.as_bytes()));
-        let show = |pool: &&std::sync::Arc<Pool>| convert::platform(&pool.platform, pool.nodes.len());
-        Ok(Response::new(ListPlatformsResponse {
-            platforms: pools.iter().map(show).collect(),
-            next_page_token: next.unwrap_or_default(),
-        }))
+        let show = |pool: &std::sync::Arc<Pool>| convert::platform(&pool.platform, pool.nodes.len());
+        let mut platforms: Vec<_> = pools.into_iter().map(show).collect();
+        let more = page::cut(&mut platforms) || more;
+        let next = platforms.last().filter(|_| more);
+        let next = next.map(|last| page::token(b"platforms", last.name.as_bytes()));
+        Ok(Response::new(ListPlatformsResponse { platforms, next_page_token: next.unwrap_or_default() }))
     }
 
     async fn delete_platform(
@@ -110,11 +110,14 @@ impl PlatformService for Platforms {
             Some(delete_platform_request::Key::Id(id)) => (PlatformKey::Id(uuid("id", &id)?), id),
             None => return Err(Violations::one("key", NO_KEY)),
         };
-        if which.contains('\0') {
-            return Err(status::not_found("platform", &which));
-        }
         let etag = Some(etag).filter(|etag| !etag.is_empty());
-        match self.control.store.delete_platform(key, etag).await {
+        let deleted = if which.contains('\0') {
+            // PostgreSQL takes none, so there is no such platform.
+            Err(WriteError::NotFound)
+        } else {
+            self.control.store.delete_platform(key, etag).await
+        };
+        match deleted {
             Err(WriteError::NotFound) if allow_missing => {}
             deleted => deleted.map_err(|error| status::of_write(error, &which))?,
         }
@@ -139,7 +142,10 @@ fn uuid(field: &str, text: &str) -> Result<Uuid, Status> {
 }
 
 /// What the request wants changed, or everything that is wrong with it.
-fn change(request: &UpsertPlatformRequest, default_max_retries: i32) -> Result<PlatformChange, Status> {
+pub(super) fn change(
+    request: &UpsertPlatformRequest,
+    default_max_retries: i32,
+) -> Result<PlatformChange, Status> {
     let mut violations = Violations::default();
     let Some(given) = &request.platform else { return Err(Violations::one("platform", "is required")) };
     let mask = mask(request, &mut violations);
@@ -160,7 +166,13 @@ fn change(request: &UpsertPlatformRequest, default_max_retries: i32) -> Result<P
     }
     let mut filters = Vec::new();
     for (at, text) in given.regex_filters.iter().enumerate() {
-        filters.extend(violations.take(&format!("platform.regex_filters[{at}]"), NodeFilter::parse(text)));
+        let field = format!("platform.regex_filters[{at}]");
+        if text.contains('\0') {
+            // No tag has one, and PostgreSQL takes none.
+            violations.add(field, "contains a NUL character");
+        } else {
+            filters.extend(violations.take(&field, NodeFilter::parse(text)));
+        }
     }
     if let Some(retries) = given.max_retries.filter(|retries| !(0..=MAX_RETRIES).contains(retries)) {
         violations.add("platform.max_retries", format!("{retries} is not from 0 to {MAX_RETRIES}"));

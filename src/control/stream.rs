@@ -40,6 +40,12 @@ struct Tail {
     send: Sender,
 }
 
+enum Begin {
+    At(Cursor),
+    /// Of the newest records, this many; 0 is from now on.
+    BeforeLast(i64),
+}
+
 /// Checks the request, finds the beginning, and goes on in a task of its own.
 pub(super) async fn open(
     store: &Store,
@@ -57,16 +63,20 @@ pub(super) async fn open(
         let since = filter::time("since", Some(since), &mut violations);
         wanted.started_after = wanted.started_after.max(since);
     }
-    violations.check()?;
-    let cursor = match request.start {
+    let begin = match request.start {
+        // A cursor that cannot be read is refused below.
         Some(Start::Cursor(text)) => {
-            let cursor = page::read_cursor(&text)?;
-            // Even so the caller learns now that the database is away.
-            store.ping().await.map(|()| cursor)
+            Begin::At(page::read_cursor(&text, &mut violations).unwrap_or(Cursor::START))
         }
-        Some(Start::Since(_)) => store.ping().await.map(|()| Cursor::START),
-        Some(Start::Tail(tail)) => store.cursor_before_last(&wanted, i64::from(tail)).await,
-        None => store.cursor_at_end().await,
+        Some(Start::Since(_)) => Begin::At(Cursor::START),
+        Some(Start::Tail(count)) => Begin::BeforeLast(i64::from(count)),
+        None => Begin::BeforeLast(0),
+    };
+    violations.check()?;
+    let cursor = match begin {
+        // Even so the caller learns now that the database is away.
+        Begin::At(cursor) => store.ping().await.map(|()| cursor),
+        Begin::BeforeLast(count) => store.cursor_before_last(&wanted, count).await,
     };
     let cursor = cursor.map_err(|error| status::of_store(&error))?;
     let (send, receive) = mpsc::channel(WAITING);
@@ -131,12 +141,13 @@ impl Tail {
     /// The next records, and whether these were all that are settled.
     async fn next_batch(&mut self) -> Result<(StreamRequestLogsResponse, bool), StoreError> {
         let (records, next) = self.store.records_after(self.cursor, &self.filter, BATCH).await?;
-        let caught_up = i64::try_from(records.len()).unwrap_or(i64::MAX) < BATCH;
-        self.cursor = next;
-        let request_logs = records.into_iter().map(convert::request_log).collect();
-        Ok((
-            StreamRequestLogsResponse { request_logs, cursor: page::show_cursor(next), heartbeat: false },
-            caught_up,
-        ))
+        let all = i64::try_from(records.len()).unwrap_or(i64::MAX) < BATCH;
+        let places: Vec<Cursor> = records.iter().map(|record| record.cursor).collect();
+        let mut request_logs: Vec<_> = records.into_iter().map(convert::request_log).collect();
+        let is_cut = page::cut(&mut request_logs);
+        let last = request_logs.len().checked_sub(1).and_then(|last| places.get(last)).filter(|_| is_cut);
+        self.cursor = last.copied().unwrap_or(next);
+        let cursor = page::show_cursor(self.cursor);
+        Ok((StreamRequestLogsResponse { request_logs, cursor, heartbeat: false }, all && !is_cut))
     }
 }

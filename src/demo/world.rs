@@ -1,11 +1,12 @@
 //! The world of the demo: an origin, one good node and two bad ones, and a client that speaks plain HTTP/1.1.
 
-use std::{io, net::SocketAddr};
+use std::{collections::HashMap, io, net::SocketAddr, sync::Arc};
 
 use axum::{Router, extract::Path, routing::get};
+use parking_lot::Mutex;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, copy_bidirectional},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     task::JoinSet,
 };
 
@@ -25,34 +26,37 @@ impl Trip {
     pub(super) const ALL: [Self; 3] = [Self::Forward, Self::Connect, Self::Reverse];
 }
 
+/// How often each request has reached the origin, by its number.
+type Deliveries = Arc<Mutex<HashMap<usize, usize>>>;
+
 /// Runs until dropped.
 pub(super) struct World {
     pub(super) origin: SocketAddr,
     good: SocketAddr,
     dead: SocketAddr,
     refusing: SocketAddr,
+    deliveries: Deliveries,
+    /// Bound and not listening: its port refuses, and nobody else can take it meanwhile.
+    _deaf: TcpSocket,
     _tasks: JoinSet<()>,
 }
 
 impl World {
     pub(super) async fn start() -> io::Result<Self> {
-        let mut tasks = JoinSet::new();
         let origin = TcpListener::bind("127.0.0.1:0").await?;
         let good = TcpListener::bind("127.0.0.1:0").await?;
         let refusing = TcpListener::bind("127.0.0.1:0").await?;
-        // Nobody listens here any more.
-        let dead = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
-        let world = Self {
-            origin: origin.local_addr()?,
-            good: good.local_addr()?,
-            dead,
-            refusing: refusing.local_addr()?,
-            _tasks: JoinSet::new(),
-        };
-        tasks.spawn(serve_origin(origin));
+        let deaf = TcpSocket::new_v4()?;
+        deaf.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+        let addresses =
+            [origin.local_addr()?, good.local_addr()?, deaf.local_addr()?, refusing.local_addr()?];
+        let deliveries = Deliveries::default();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(serve_origin(origin, Arc::clone(&deliveries)));
         tasks.spawn(serve_node(good, true));
         tasks.spawn(serve_node(refusing, false));
-        Ok(Self { _tasks: tasks, ..world })
+        let [origin, good, dead, refusing] = addresses;
+        Ok(Self { origin, good, dead, refusing, deliveries, _deaf: deaf, _tasks: tasks })
     }
 
     pub(super) fn nodes(&self) -> [(&'static str, SocketAddr); 3] {
@@ -62,6 +66,11 @@ impl World {
     /// What the origin says to request `number`.
     pub(super) fn says(number: usize) -> String {
         format!("hello, request {number}\n")
+    }
+
+    /// How often request `number` has reached the origin.
+    pub(super) fn delivered(&self, number: usize) -> usize {
+        self.deliveries.lock().get(&number).copied().unwrap_or_default()
     }
 
     /// Sends request `number`, and gives the body of its answer.
@@ -97,15 +106,13 @@ impl World {
         stream.read_to_string(&mut answer).await?;
         Ok(answer.split_once("\r\n\r\n").map_or(answer.clone(), |(_, body)| body.to_owned()))
     }
-
-    /// The end of the world, said so that it is not dropped before.
-    pub(super) fn say_goodbye(&self) {
-        println!();
-    }
 }
 
-async fn serve_origin(listener: TcpListener) {
-    let hello = async |Path(number): Path<usize>| World::says(number);
+async fn serve_origin(listener: TcpListener, deliveries: Deliveries) {
+    let hello = move |Path(number): Path<usize>| {
+        *deliveries.lock().entry(number).or_default() += 1;
+        async move { World::says(number) }
+    };
     let router = Router::new()
         .route("/hello/{number}", get(hello))
         .route("/", get(async || "hello from the demo's origin\n"));

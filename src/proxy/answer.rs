@@ -2,7 +2,7 @@
 
 use http::{
     HeaderValue, Response, StatusCode,
-    header::{CONTENT_TYPE, PROXY_AUTHENTICATE},
+    header::{CONNECTION, CONTENT_TYPE, PROXY_AUTHENTICATE},
 };
 
 use super::body::ProxyBody;
@@ -31,6 +31,17 @@ pub(crate) fn refuse(error: ResinError, entry: Entry, failure: Option<&Failure>)
         let challenge = HeaderValue::from_static("Basic realm=\"Resin\"");
         response.headers_mut().insert(PROXY_AUTHENTICATE, challenge);
     }
+    response
+}
+
+/// The answer to a request that is no HTTP that could be passed on. What follows it on the connection is not read.
+pub(crate) fn malformed(sentence: &str) -> Response<ProxyBody> {
+    let mut response = Response::new(ProxyBody::text(format!("{sentence}\n")));
+    *response.status_mut() = StatusCode::BAD_REQUEST;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert("proxy-status", HeaderValue::from_static("resin; error=http_request_error"));
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }
 

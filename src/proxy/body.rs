@@ -10,10 +10,14 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
-use super::recording::{Outcome, Recording};
+use super::{
+    headers::{self, Onward},
+    listener::Client,
+    recording::{Outcome, Recording},
+};
 use crate::{
     model::{ErrKind, Phase, Stage},
-    upstream::{AnswerBody, Ending, Fault, Pulse},
+    upstream::{AnswerBody, Ending, Fault, Pulse, Upload},
 };
 
 /// What hyper sends to the client.
@@ -29,15 +33,14 @@ pub(crate) struct Streaming {
     stage: Stage,
     /// Made when the body first has to wait: most are over before.
     pulse: Option<Arc<Pulse>>,
-    watch: Watch,
+    client: Client,
+    /// The client only sees the end of this answer by the end of its connection.
+    ends_with_connection: bool,
     /// The last poll found nothing: it is the upstream that is waited for.
     waiting: bool,
     /// What broke the answer off. Told one poll later, so that what came before is flushed to the client.
     broken: Option<Fault>,
 }
-
-/// How a body gets its pulse.
-pub(crate) type Watch = Box<dyn Fn() -> Arc<Pulse> + Send>;
 
 impl ProxyBody {
     pub(crate) fn text(text: String) -> Self {
@@ -49,16 +52,24 @@ impl ProxyBody {
     }
 
     /// The upstream's answer. Its record is written when it is over, or dropped.
-    pub(crate) fn answer(body: AnswerBody, recording: Recording, stage: Stage, watch: Watch) -> Self {
+    pub(crate) fn answer(
+        body: AnswerBody,
+        recording: Recording,
+        stage: Stage,
+        client: Client,
+        old: bool,
+    ) -> Self {
         if body.ending() == Ending::Whole {
             return Self::finished(recording);
         }
+        let ends_with_connection = old && body.size_hint().exact().is_none();
         Self::Answer(Box::new(Streaming {
             body,
             recording,
             stage,
             pulse: None,
-            watch,
+            client,
+            ends_with_connection,
             waiting: false,
             broken: None,
         }))
@@ -72,6 +83,9 @@ impl ProxyBody {
 
 impl Streaming {
     fn fail(&mut self, fault: Fault, net_ok: bool) {
+        if self.ends_with_connection {
+            self.client.reset_on_close();
+        }
         self.recording.ended(Outcome::Ended { failure: fault.at(self.stage), net_ok });
     }
 
@@ -86,21 +100,24 @@ impl Streaming {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         self.waiting = polled.is_pending();
         match polled {
-            Poll::Ready(Some(Ok(frame))) => {
+            Poll::Ready(Some(Ok(mut frame))) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    headers::clean_trailers(trailers, Onward::Response);
+                }
                 if let Some(data) = frame.data_ref() {
                     self.recording.ingress(data.len() as u64);
                 }
                 if self.body.ending() == Ending::Whole {
                     self.recording.ended(Outcome::Whole);
                 } else {
-                    self.pulse.get_or_insert_with(&self.watch).beat();
+                    self.pulse().beat();
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(fault))) => {
-                let client_left =
-                    self.recording.upload.as_ref().is_some_and(crate::upstream::Upload::client_failed);
-                self.fail(fault.clone(), client_left);
+                let by_client = self.recording.upload.as_ref().is_some_and(Upload::client_failed);
+                let fault = if by_client { client_left() } else { fault };
+                self.fail(fault.clone(), by_client);
                 self.broken = Some(fault);
                 cx.waker().wake_by_ref();
                 Poll::Pending
@@ -110,10 +127,15 @@ impl Streaming {
                 Poll::Ready(None)
             }
             Poll::Pending => {
-                self.pulse.get_or_insert_with(&self.watch).waker.register(cx.waker());
+                self.pulse().waker.register(cx.waker());
                 Poll::Pending
             }
         }
+    }
+
+    fn pulse(&mut self) -> &Pulse {
+        let (recording, client) = (&self.recording, &self.client);
+        self.pulse.get_or_insert_with(|| recording.watch(client.hang_up.clone()))
     }
 
     fn expired(&self) -> Option<Fault> {
@@ -148,6 +170,10 @@ impl Body for ProxyBody {
     }
 }
 
+fn client_left() -> Fault {
+    Fault::new(Phase::Body, ErrKind::Canceled, "the client went away")
+}
+
 impl Drop for Streaming {
     /// Dropped in the middle: the client left, or did not read for too long.
     fn drop(&mut self) {
@@ -159,7 +185,7 @@ impl Drop for Streaming {
                 self.fail(fault, false);
                 return;
             }
-            _ => Fault::new(Phase::Body, ErrKind::Canceled, "the client went away"),
+            _ => client_left(),
         };
         self.fail(fault, true);
     }

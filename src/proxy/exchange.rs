@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use http::{
-    HeaderValue, Request, Response, StatusCode, Version,
+    HeaderMap, HeaderValue, Request, Response, StatusCode, Version,
     header::{HOST, UPGRADE},
 };
 use hyper::{body::Incoming, upgrade::OnUpgrade};
@@ -45,6 +45,7 @@ pub(crate) async fn serve(
     let asked = upgrade_asked(&request);
     let on_upgrade = asked.as_ref().map(|_| hyper::upgrade::on(&mut request));
     let method = request.method().clone();
+    let old = request.version() == Version::HTTP_10;
     let request = outgoing(request, &target, entry, asked, &mut recording);
 
     let (round_trip, copy) = stages(entry);
@@ -55,8 +56,14 @@ pub(crate) async fn serve(
         patience: worker.patience,
         stage: round_trip,
     };
-    let left = || client.has_left();
-    let host = target.destination.authority.host.to_string();
+    let upload = recording.upload.clone();
+    let garbled = || upload.as_ref().is_some_and(Upload::client_failed);
+    let left = || client.has_left() || garbled();
+    let host = if recording.span.is_recording() {
+        target.destination.authority.host.to_string()
+    } else {
+        String::new()
+    };
     let plan = Plan {
         nodes: &pool,
         limits: worker.limits,
@@ -72,16 +79,19 @@ pub(crate) async fn serve(
         Ok(answer) if answer.answered.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             switch(worker, client, answer, on_upgrade, recording, entry)
         }
-        Ok(answer) => stream(worker, client, answer, recording, copy),
+        Ok(answer) => stream(worker, client, answer, recording, copy, old),
         Err(Ended::NoNodes) => refuse(recording, ResinError::NoAvailableNodes, entry),
         Err(Ended::Failed) => {
             let error = answer::code(recording.trail.failure.as_ref(), entry);
             refuse(recording, error, entry)
         }
-        // Nobody will read this.
         Err(Ended::ClientLeft) => {
-            drop(recording);
-            answer::refuse(ResinError::UpstreamRequestFailed, entry, None)
+            let response = answer::malformed("the request's body broke off or is not framed as it should be");
+            // Otherwise nobody will read this.
+            if garbled() && !client.has_left() {
+                recording.status(response.status().as_u16());
+            }
+            response
         }
     }
 }
@@ -150,8 +160,18 @@ fn outgoing(
     recording: &mut Recording,
 ) -> Box<Unsent> {
     let (mut head, body) = request.into_parts();
-    let onward = if entry == Entry::Reverse { Onward::ReverseRequest } else { Onward::ForwardRequest };
+    let (onward, clean_trailers): (Onward, fn(&mut HeaderMap)) = match entry {
+        Entry::Reverse => {
+            (Onward::ReverseRequest, |fields| headers::clean_trailers(fields, Onward::ReverseRequest))
+        }
+        Entry::Forward | Entry::Connect => {
+            (Onward::ForwardRequest, |fields| headers::clean_trailers(fields, Onward::ForwardRequest))
+        }
+    };
     headers::clean(&mut head.headers, onward);
+    if head.version == Version::HTTP_2 {
+        headers::join_cookies(&mut head.headers);
+    }
     // Each attempt tells its own where the upstream is to know; otherwise the trace ends here.
     head.headers.remove("traceparent");
     head.headers.remove("tracestate");
@@ -161,7 +181,7 @@ fn outgoing(
     if let Some(protocol) = upgrade {
         headers::ask_upgrade(&mut head.headers, protocol);
     }
-    let upload = Upload::new(body);
+    let upload = Upload::new(body, clean_trailers);
     if upload.as_ref().is_some_and(|upload| upload.exact_length().is_none()) {
         headers::ask_chunked(&mut head.headers);
     }
@@ -184,6 +204,7 @@ fn stream(
     answer: Answer,
     mut recording: Recording,
     copy: Stage,
+    old: bool,
 ) -> Response<ProxyBody> {
     let Answer { answered, key } = answer;
     let (mut head, incoming) = answered.response.into_parts();
@@ -192,9 +213,7 @@ fn stream(
     recording.status(head.status.as_u16());
     let pool = Arc::clone(&worker.pool);
     let body = AnswerBody::new(incoming, version, answered.connection, answered.upload, pool, key);
-    let (worker, hang_up) = (Arc::clone(worker), client.hang_up.clone());
-    let watch = Box::new(move || worker.watchdog.watch(hang_up.clone()));
-    Response::from_parts(head, ProxyBody::answer(body, recording, copy, watch))
+    Response::from_parts(head, ProxyBody::answer(body, recording, copy, client.clone(), old))
 }
 
 /// The upstream switches protocols: from here on it is a tunnel, if that was asked for.

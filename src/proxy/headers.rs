@@ -2,7 +2,7 @@
 
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{CONNECTION, TE, TRANSFER_ENCODING, UPGRADE},
+    header::{CONNECTION, CONTENT_LENGTH, COOKIE, TE, TRANSFER_ENCODING, UPGRADE},
 };
 
 /// Reverse requests come from clients that do not know of a proxy: what others said of their identity stays here.
@@ -29,12 +29,35 @@ pub(crate) fn clean(headers: &mut HeaderMap, onward: Onward) {
     let trailers = onward != Onward::Response && has_token(headers, &TE, "trailers");
     let unwanted: Vec<HeaderName> =
         headers.keys().filter(|name| !passes(name.as_str(), onward)).cloned().collect();
+    if headers.contains_key(TRANSFER_ENCODING) {
+        // The body was read by its chunks: another length would lie about it (RFC 9112, section 6.3).
+        headers.remove(CONTENT_LENGTH);
+    }
     for name in unwanted.iter().chain(&named) {
         headers.remove(name);
     }
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
+    }
+}
+
+/// Removes from trailers what may not pass in a head.
+pub(crate) fn clean_trailers(trailers: &mut HeaderMap, onward: Onward) {
+    let unwanted: Vec<HeaderName> =
+        trailers.keys().filter(|name| !passes(name.as_str(), onward)).cloned().collect();
+    for name in &unwanted {
+        trailers.remove(name);
+    }
+}
+
+/// HTTP/2 may split a cookie into crumbs; HTTP/1.1 knows one field only (RFC 9113, section 8.2.3).
+pub(crate) fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() > 1
+        && let Ok(whole) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+    {
+        headers.insert(COOKIE, whole);
     }
 }
 

@@ -99,6 +99,11 @@ impl Client {
     pub(crate) fn has_left(&self) -> bool {
         self.wire.peer_has_left()
     }
+
+    /// Makes the end of its connection a reset.
+    pub(crate) fn reset_on_close(&self) {
+        self.wire.reset_on_close();
+    }
 }
 
 /// Accepts until `halt`. A shortage of ours makes it wait; nothing makes it end.

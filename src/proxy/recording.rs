@@ -7,8 +7,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::Request;
-use tokio::time::Instant;
+use http::{Request, StatusCode};
+use tokio::{sync::Notify, time::Instant};
 use uuid::Uuid;
 
 use super::{entry::Entry, identity::Identity, listener::Client, worker::Worker};
@@ -19,7 +19,7 @@ use crate::{
     retry::Trail,
     routing,
     telemetry::{self, RequestEnd, RequestSpan, SpanName},
-    upstream::Upload,
+    upstream::{Pulse, Upload},
 };
 
 const MAX_METHOD: usize = 64;
@@ -173,6 +173,11 @@ impl Recording {
         self.outcome != Outcome::UnderWay
     }
 
+    /// Watches a transfer of this request's.
+    pub(crate) fn watch(&self, hang_up: Option<Arc<Notify>>) -> Arc<Pulse> {
+        self.worker.watchdog.watch(hang_up, self.upload.clone())
+    }
+
     /// Payload to the client.
     pub(crate) fn ingress(&mut self, bytes: u64) {
         if let Some(record) = &mut self.record {
@@ -190,6 +195,12 @@ impl Recording {
 
     fn finish(&mut self, mut record: Box<Record>) {
         match std::mem::replace(&mut self.outcome, Outcome::Whole) {
+            Outcome::UnderWay if std::thread::panicking() => {
+                record.resin_error = Some(ResinError::InternalError);
+                if record.http_status == 0 {
+                    record.http_status = StatusCode::INTERNAL_SERVER_ERROR.as_u16();
+                }
+            }
             Outcome::UnderWay => {
                 if let Some(stage) = self.trail.client_left() {
                     self.worker.metrics.attempt_failed(stage, ErrKind::Canceled, Verdict::Canceled);

@@ -54,7 +54,8 @@ pub(crate) fn forward<B>(request: &Request<B>) -> Result<Target, ResinError> {
 
 /// The target of CONNECT: a host and a port, both there.
 pub(crate) fn connect<B>(request: &Request<B>) -> Result<Authority, ResinError> {
-    let authority = request.uri().authority().ok_or(ResinError::InvalidHost)?;
+    let authority = request.uri().authority().filter(|_| request.uri().scheme().is_none());
+    let authority = authority.ok_or(ResinError::InvalidHost)?;
     Authority::parse(authority.as_str(), None).map_err(|_| ResinError::InvalidHost)
 }
 

@@ -4,9 +4,12 @@
 
 use std::{future::poll_fn, sync::Arc, task::Poll};
 
-use http::{Request, Response, StatusCode, Version};
+use http::{
+    HeaderValue, Request, Response, StatusCode, Version,
+    header::{CONNECTION, PROXY_AUTHENTICATE},
+};
 use hyper::{
-    body::Incoming,
+    body::{Body, Incoming},
     upgrade::{OnUpgrade, Upgraded},
 };
 use hyper_util::rt::TokioIo;
@@ -45,6 +48,9 @@ pub(crate) async fn serve(
         Ok(route) => route,
         Err(error) => return refuse(recording, error),
     };
+    if !request.body().is_end_stream() {
+        return not_with_a_body(recording);
+    }
     let errand = OpenTunnel { dialer: &worker.dialer, authority: &authority };
     let left = || client.has_left();
     let host = authority.host.to_string();
@@ -94,7 +100,11 @@ fn route(
 }
 
 fn refuse(mut recording: Recording, error: ResinError) -> Response<ProxyBody> {
-    let response = answer::refuse(error, Entry::Connect, recording.trail.failure.as_ref());
+    let mut response = answer::refuse(error, Entry::Connect, recording.trail.failure.as_ref());
+    if !response.headers().contains_key(PROXY_AUTHENTICATE) {
+        // What a client sent ahead was meant for the tunnel: it must not be read as its next request.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     recording.refused(error, response.status().as_u16());
     response
 }
@@ -103,6 +113,14 @@ fn not_over_http2(mut recording: Recording) -> Response<ProxyBody> {
     let mut response = Response::new(ProxyBody::text("CONNECT is taken over HTTP/1.1 only\n".to_owned()));
     *response.status_mut() = StatusCode::NOT_IMPLEMENTED;
     recording.status(StatusCode::NOT_IMPLEMENTED.as_u16());
+    recording.ended(Outcome::Whole);
+    response
+}
+
+/// Bytes that are framed as a body can be no tunnel's.
+fn not_with_a_body(mut recording: Recording) -> Response<ProxyBody> {
+    let response = answer::malformed("CONNECT takes no body");
+    recording.status(response.status().as_u16());
     recording.ended(Outcome::Whole);
     response
 }
@@ -125,7 +143,7 @@ pub(crate) fn spawn(
     kind: Kind,
 ) {
     let worker = Arc::clone(worker);
-    let pulse = worker.watchdog.watch(client.hang_up.clone());
+    let pulse = worker.watchdog.watch(client.hang_up.clone(), None);
     tokio::spawn(async move {
         let client = match on_upgrade.await.map(Upgraded::downcast::<TokioIo<ClientIo>>) {
             Ok(Ok(parts)) => parts.io.into_inner().with_early(parts.read_buf),

@@ -134,7 +134,8 @@ impl Body for AnswerBody {
         }
         match std::task::ready!(body.poll_incoming(cx)) {
             Some(Ok(frame)) => {
-                if body.incoming.is_end_stream() {
+                // Nothing follows trailers, and hyper's server does not ask whether.
+                if frame.is_trailers() || body.incoming.is_end_stream() {
                     body.whole();
                 }
                 Poll::Ready(Some(Ok(frame)))

@@ -14,6 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
@@ -34,15 +35,16 @@ struct Slot {
 
 #[derive(Debug)]
 pub(crate) enum Source {
-    Client(Incoming),
+    /// The client's body, and what cleans its trailers.
+    Client(Incoming, fn(&mut HeaderMap)),
     #[cfg(test)]
     Script(std::collections::VecDeque<Bytes>),
 }
 
 impl Upload {
-    /// Nothing where the request has no body.
-    pub(crate) fn new(body: Incoming) -> Option<Self> {
-        (!body.is_end_stream()).then(|| Self::over(Source::Client(body)))
+    /// Nothing where the request has no body. `clean` takes out of its trailers what may not pass.
+    pub(crate) fn new(body: Incoming, clean: fn(&mut HeaderMap)) -> Option<Self> {
+        (!body.is_end_stream()).then(|| Self::over(Source::Client(body, clean)))
     }
 
     pub(crate) fn over(source: Source) -> Self {
@@ -73,7 +75,7 @@ impl Upload {
     #[cfg(test)]
     pub(super) fn frames_left(&self) -> usize {
         match &*self.0.body.lock() {
-            Source::Client(_) => 0,
+            Source::Client(..) => 0,
             Source::Script(frames) => frames.len(),
         }
     }
@@ -118,7 +120,8 @@ impl Body for Shell {
                 if let Some(data) = frame.data_ref() {
                     slot.sent.fetch_add(data.len() as u64, Ordering::Relaxed);
                 }
-                if body.is_end_stream() {
+                // hyper asks no further behind trailers, nor where the promised length is reached.
+                if frame.is_trailers() || body.is_end_stream() || body.size_hint().exact() == Some(0) {
                     slot.over.store(true, Ordering::Relaxed);
                 }
                 Poll::Ready(Some(Ok(frame)))
@@ -149,7 +152,12 @@ impl Body for Shell {
 impl Source {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ()>>> {
         match self {
-            Self::Client(body) => Pin::new(body).poll_frame(cx).map_err(|_| ()),
+            Self::Client(body, clean) => Pin::new(body).poll_frame(cx).map_err(|_| ()).map_ok(|mut frame| {
+                if let Some(trailers) = frame.trailers_mut() {
+                    clean(trailers);
+                }
+                frame
+            }),
             #[cfg(test)]
             Self::Script(frames) => Poll::Ready(frames.pop_front().map(|data| Ok(Frame::data(data)))),
         }
@@ -157,7 +165,7 @@ impl Source {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Client(body) => body.is_end_stream(),
+            Self::Client(body, _) => body.is_end_stream(),
             #[cfg(test)]
             Self::Script(frames) => frames.is_empty(),
         }
@@ -165,7 +173,7 @@ impl Source {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Client(body) => body.size_hint(),
+            Self::Client(body, _) => body.size_hint(),
             #[cfg(test)]
             Self::Script(_) => SizeHint::default(),
         }

@@ -15,6 +15,8 @@ use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
+use super::upload::Upload;
+
 /// Signs of life of one transfer.
 #[derive(Debug)]
 pub(crate) struct Pulse {
@@ -22,6 +24,10 @@ pub(crate) struct Pulse {
     /// Milliseconds since `born` of the last movement.
     last: AtomicU64,
     expired: AtomicBool,
+    /// The request body that is still going up beside it: its movement counts too.
+    upload: Option<Upload>,
+    /// What of it had been sent when it was last looked at.
+    uploaded: AtomicU64,
     /// Whoever is waiting for more.
     pub(crate) waker: AtomicWaker,
     /// Ends the client's connection where it has only this transfer.
@@ -42,6 +48,16 @@ impl Pulse {
         self.last.store(u64::try_from(since.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
+    /// The upload's movement since the last time is one of this transfer's.
+    fn look_at_upload(&self) {
+        if let Some(upload) = &self.upload {
+            let sent = upload.sent();
+            if self.uploaded.swap(sent, Ordering::Relaxed) != sent {
+                self.beat();
+            }
+        }
+    }
+
     /// Whether it stood still for too long.
     pub(crate) fn is_expired(&self) -> bool {
         self.expired.load(Ordering::Relaxed)
@@ -55,11 +71,14 @@ impl Watchdog {
     }
 
     /// Watches a transfer until its pulse is dropped.
-    pub(crate) fn watch(&self, hang_up: Option<Arc<Notify>>) -> Arc<Pulse> {
+    pub(crate) fn watch(&self, hang_up: Option<Arc<Notify>>, upload: Option<Upload>) -> Arc<Pulse> {
+        let uploaded = AtomicU64::new(upload.as_ref().map_or(0, Upload::sent));
         let pulse = Arc::new(Pulse {
             born: Instant::now(),
             last: AtomicU64::new(0),
             expired: AtomicBool::new(false),
+            upload,
+            uploaded,
             waker: AtomicWaker::new(),
             hang_up,
         });
@@ -77,6 +96,7 @@ impl Watchdog {
         let mut expired = Vec::new();
         self.pulses.lock().retain(|pulse| {
             let Some(pulse) = pulse.upgrade() else { return false };
+            pulse.look_at_upload();
             let last = pulse.born + Duration::from_millis(pulse.last.load(Ordering::Relaxed));
             let alive = now.saturating_duration_since(last) < self.limit;
             if !alive {
