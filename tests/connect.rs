@@ -210,7 +210,7 @@ async fn an_authority_that_cannot_be_is_an_invalid_host() {
 }
 
 #[tokio::test]
-async fn no_tunnel_is_upstream_connect_failed_and_the_connection_lives_on() {
+async fn no_tunnel_is_upstream_connect_failed_and_another_connection_may_have_one() {
     let server = Server::start(|mut connection| async move {
         let _ = connection.write_all(b"x").await;
     })
@@ -226,7 +226,9 @@ async fn no_tunnel_is_upstream_connect_failed_and_the_connection_lives_on() {
     assert_eq!(record.upstream_stage(), UpstreamStage::ConnectDial);
     assert_eq!(record.target_port, i32::from(server.address.port()));
 
-    assert_eq!(client.connect(&server.address.to_string()).await.status, 200, "on the same connection");
+    // Bytes sent ahead for the tunnel must not become a request: the connection ended with the refusal.
+    let mut another = Client::of(&resin).await;
+    assert_eq!(another.connect(&server.address.to_string()).await.status, 200);
 }
 
 #[tokio::test]
