@@ -6,6 +6,7 @@
 
 mod answer;
 mod body;
+mod client;
 mod entry;
 mod exchange;
 mod headers;

@@ -11,8 +11,8 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
 use super::{
+    client::Client,
     headers::{self, Onward},
-    listener::Client,
     recording::{Outcome, Recording},
 };
 use crate::{

@@ -14,10 +14,10 @@ use hyper::{body::Incoming, upgrade::OnUpgrade};
 use super::{
     answer,
     body::ProxyBody,
+    client::Client,
     entry::Entry,
     headers::{self, Onward},
     identity::Identity,
-    listener::Client,
     recording::Recording,
     target::{self, ReversePath, Target},
     tunnel,
@@ -117,29 +117,13 @@ fn route(
             identity
         }
     };
-    let pool = find_platform(worker, identity, recording)?;
+    let pool = recording.asked_by(identity)?;
     let target = match &reverse {
         None => target::forward(request)?,
         Some(path) => path.target()?,
     };
     recording.aimed_at(&target.destination.authority, Some(target.url()));
     Ok((pool, target))
-}
-
-/// The platform that was asked for, with an account that can be kept.
-pub(super) fn find_platform(
-    worker: &Worker,
-    identity: Identity,
-    recording: &mut Recording,
-) -> Result<Arc<routing::Pool>, ResinError> {
-    let checked = identity.check();
-    let found = worker.directory.current().platform(&identity.platform).cloned();
-    let refused = if checked.is_err() { Identity { account: String::new(), ..identity } } else { identity };
-    recording.asked_by(refused);
-    let pool = found.ok_or(ResinError::PlatformNotFound)?;
-    recording.routed(&pool);
-    checked?;
-    Ok(pool)
 }
 
 /// An upgrade that can be carried: not over HTTP/2, and not to another version of HTTP.

@@ -4,17 +4,9 @@
 //! is done for it stay on one thread.
 
 use std::{
-    convert::Infallible,
-    io,
-    net::{IpAddr, SocketAddr},
-    panic::AssertUnwindSafe,
-    pin::{Pin, pin},
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
+    convert::Infallible, io, net::SocketAddr, panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use http::{Request, Response};
 use hyper::{
@@ -25,7 +17,6 @@ use hyper::{
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::Notify,
     time::{sleep, timeout},
@@ -35,16 +26,13 @@ use tokio_util::sync::CancellationToken;
 use super::{
     answer,
     body::ProxyBody,
+    client::{Client, ClientIo},
     entry::{self, Entry},
     exchange, tunnel,
     worker::Worker,
 };
-use crate::{
-    model::ResinError,
-    upstream::{Counted, Wire},
-};
+use crate::{model::ResinError, upstream::Wire};
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const BACKLOG: i32 = 1024;
 /// How long a connection may take to send a head, and may idle between two.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
@@ -85,27 +73,6 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// A client's connection, as its requests see it.
-#[derive(Clone)]
-pub(crate) struct Client {
-    pub(crate) ip: IpAddr,
-    wire: Arc<Wire>,
-    /// Ends the connection from outside, where one request is all that it carries.
-    pub(crate) hang_up: Option<Arc<Notify>>,
-}
-
-impl Client {
-    /// Whether the peer is known to have closed.
-    pub(crate) fn has_left(&self) -> bool {
-        self.wire.peer_has_left()
-    }
-
-    /// Makes the end of its connection a reset.
-    pub(crate) fn reset_on_close(&self) {
-        self.wire.reset_on_close();
-    }
-}
-
 /// Accepts until `halt`. A shortage of ours makes it wait; nothing makes it end.
 pub(crate) async fn accept(worker: Arc<Worker>, listener: TcpListener, halt: CancellationToken) {
     loop {
@@ -133,30 +100,14 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 async fn connection(worker: Arc<Worker>, stream: TcpStream, peer: SocketAddr) {
     let Ok(wire) = Wire::new(stream) else { return };
-    let mut io = ClientIo { early: Bytes::new(), io: Counted(Arc::clone(&wire)) };
-    let Ok(Some(http2)) = timeout(HEAD_TIMEOUT, starts_with_preface(&mut io)).await else { return };
+    let mut io = ClientIo::new(Arc::clone(&wire));
+    let Ok(Some(http2)) = timeout(HEAD_TIMEOUT, io.starts_with_preface()).await else { return };
     let ip = peer.ip().to_canonical();
     if http2 {
-        speak_http2(worker, Client { ip, wire, hang_up: None }, io).await;
+        speak_http2(worker, Client::new(ip, wire, None), io).await;
     } else {
         let hang_up = Arc::new(Notify::new());
-        speak_http1(worker, Client { ip, wire, hang_up: Some(Arc::clone(&hang_up)) }, io, hang_up).await;
-    }
-}
-
-/// Reads until it is known which HTTP this is; what was read stays in front. None: nothing came.
-async fn starts_with_preface(io: &mut ClientIo) -> Option<bool> {
-    let mut first = BytesMut::with_capacity(1024);
-    loop {
-        if io.io.read_buf(&mut first).await.ok()? == 0 {
-            return None;
-        }
-        let compared = first.len().min(PREFACE.len());
-        let same = first[..compared] == PREFACE[..compared];
-        if !same || compared == PREFACE.len() {
-            io.early = first.freeze();
-            return Some(same);
-        }
+        speak_http1(worker, Client::new(ip, wire, Some(Arc::clone(&hang_up))), io, hang_up).await;
     }
 }
 
@@ -221,67 +172,4 @@ async fn answer_one(
         tracing::error!("a request ended in a panic; it was answered with 500");
         answer::refuse(ResinError::InternalError, entry, None)
     }))
-}
-
-/// The client's side: what was read to tell the protocol comes first.
-#[derive(Debug)]
-pub(crate) struct ClientIo {
-    early: Bytes,
-    io: Counted,
-}
-
-impl ClientIo {
-    /// Puts bytes that were read already in front again.
-    pub(crate) fn with_early(mut self, early: Bytes) -> Self {
-        if !early.is_empty() {
-            self.early = if self.early.is_empty() { early } else { [early, self.early].concat().into() };
-        }
-        self
-    }
-
-    /// Ends the connection so that the client sees that it was cut.
-    pub(crate) fn reset(&self) {
-        self.io.0.reset_on_close();
-    }
-}
-
-impl AsyncRead for ClientIo {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if !self.early.is_empty() {
-            let bytes = self.early.len().min(buf.remaining());
-            buf.put_slice(&self.early.split_to(bytes));
-            return Poll::Ready(Ok(()));
-        }
-        Pin::new(&mut self.io).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for ClientIo {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
 }

@@ -11,7 +11,7 @@ use http::{Request, StatusCode};
 use tokio::{sync::Notify, time::Instant};
 use uuid::Uuid;
 
-use super::{entry::Entry, identity::Identity, listener::Client, worker::Worker};
+use super::{client::Client, entry::Entry, identity::Identity, worker::Worker};
 use crate::{
     drain,
     model::{Authority, ErrKind, Failure, ProxyType, ResinError, Verdict},
@@ -113,19 +113,20 @@ impl Recording {
         }
     }
 
-    /// Whom the client says it is, known or not.
-    pub(crate) fn asked_by(&mut self, identity: Identity) {
+    /// Whom the client says it is, known or not; and the platform that this is, with an account that can be kept.
+    pub(crate) fn asked_by(&mut self, identity: Identity) -> Result<Arc<routing::Pool>, ResinError> {
+        let checked = identity.check();
+        let found = self.worker.directory.current().platform(&identity.platform).cloned();
         if let Some(record) = &mut self.record {
-            record.platform_name = Arc::from(identity.platform);
-            record.account = identity.account;
+            record.platform_id = found.as_ref().map(|pool| pool.platform.id);
+            record.platform_name =
+                found.as_ref().map_or_else(|| identity.platform.into(), |pool| Arc::clone(&pool.name));
+            if checked.is_ok() {
+                record.account = identity.account;
+            }
         }
-    }
-
-    pub(crate) fn routed(&mut self, pool: &routing::Pool) {
-        if let Some(record) = &mut self.record {
-            record.platform_id = Some(pool.platform.id);
-            record.platform_name = Arc::clone(&pool.name);
-        }
+        let pool = found.ok_or(ResinError::PlatformNotFound)?;
+        checked.map(|()| pool)
     }
 
     pub(crate) fn aimed_at(&mut self, authority: &Authority, url: Option<String>) {

@@ -17,10 +17,9 @@ use hyper_util::rt::TokioIo;
 use super::{
     answer,
     body::ProxyBody,
+    client::{Client, ClientIo},
     entry::Entry,
-    exchange::find_platform,
     identity::Identity,
-    listener::{Client, ClientIo},
     recording::{Outcome, Recording},
     relay::{Broken, Buffers, Flow},
     target,
@@ -93,7 +92,7 @@ fn route(
     recording: &mut Recording,
 ) -> Result<(Arc<routing::Pool>, Authority), ResinError> {
     let identity = Identity::of_proxy(request.headers(), &worker.token)?;
-    let pool = find_platform(worker, identity, recording)?;
+    let pool = recording.asked_by(identity)?;
     let authority = target::connect(request)?;
     recording.aimed_at(&authority, None);
     Ok((pool, authority))
