@@ -85,15 +85,17 @@ pub(crate) async fn serve(
             let error = answer::code(recording.trail.failure.as_ref(), entry);
             refuse(recording, error, entry)
         }
-        Err(Ended::ClientLeft) => {
-            let response = answer::malformed("the request's body broke off or is not framed as it should be");
-            // Otherwise nobody will read this.
-            if garbled() && !client.has_left() {
-                recording.status(response.status().as_u16());
-            }
-            response
-        }
+        Err(Ended::ClientLeft) => broken_off(recording, garbled() && !client.has_left()),
     }
+}
+
+/// The client left, or its body broke off: nobody else is to blame. Only one that `listens` reads this.
+fn broken_off(mut recording: Recording, listens: bool) -> Response<ProxyBody> {
+    let response = answer::malformed("the request's body broke off or is not framed as it should be");
+    if listens {
+        recording.status(response.status().as_u16());
+    }
+    response
 }
 
 /// Credentials, then platform, then target.
