@@ -75,6 +75,8 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
 
 /// Accepts until `halt`. A shortage of ours makes it wait; nothing makes it end.
 pub(crate) async fn accept(worker: Arc<Worker>, listener: TcpListener, halt: CancellationToken) {
+    // Said once per shortage.
+    let mut short = false;
     loop {
         let accepted = tokio::select! {
             biased;
@@ -83,11 +85,14 @@ pub(crate) async fn accept(worker: Arc<Worker>, listener: TcpListener, halt: Can
         };
         match accepted {
             Ok((stream, peer)) => {
+                short = false;
                 tokio::spawn(connection(Arc::clone(&worker), stream, peer));
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "cannot accept connections for the moment");
+                if !std::mem::replace(&mut short, true) {
+                    tracing::warn!(%error, "cannot accept connections for the moment");
+                }
                 sleep(Duration::from_millis(50)).await;
             }
         }
