@@ -8,7 +8,7 @@ mod world;
 
 use std::{
     io,
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -22,8 +22,8 @@ use tokio::{
 use tonic::{Streaming, transport::Channel};
 
 use crate::{
-    app::{self, App},
-    config::{Ambient, Config},
+    app::{self, App, Bound, StartError},
+    config::{Ambient, Config, Mistakes},
     drain::StopSignals,
     proto::{
         NodeSpec, Platform, RequestLog, StreamRequestLogsRequest, StreamRequestLogsResponse,
@@ -43,6 +43,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Nobody who presses Ctrl-C wants to wait for a tunnel that was left open.
 const DRAIN_TIMEOUT: &str = "2s";
 const DEFAULT_PORTS: [u16; 3] = [2260, 2261, 2262];
+const ANY_PORTS: [u16; 3] = [0; 3];
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -121,14 +122,21 @@ impl End {
     }
 }
 
-/// An instance as anybody would start it, on the default ports where they are free.
+/// An instance as anybody would start it: on the default ports, or where one of them is taken, on any.
 async fn start(home: &Path) -> Result<App, Failure> {
-    let free = DEFAULT_PORTS.iter().all(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
-    let listen = |port: u16| Some(format!("127.0.0.1:{}", if free { port } else { 0 }));
+    let bound = match bind(home, DEFAULT_PORTS).await? {
+        Err(StartError::Bind { .. }) => bind(home, ANY_PORTS).await?,
+        bound => bound,
+    };
+    Ok(bound?.open().await?)
+}
+
+async fn bind(home: &Path, [data, control, ops]: [u16; 3]) -> Result<Result<Bound, StartError>, Mistakes> {
+    let listen = |port: u16| Some(format!("127.0.0.1:{port}"));
     let lookup = |name: &str| match name {
-        "RESIN_DATA_LISTEN" => listen(DEFAULT_PORTS[0]),
-        "RESIN_CONTROL_LISTEN" => listen(DEFAULT_PORTS[1]),
-        "RESIN_OPS_LISTEN" => listen(DEFAULT_PORTS[2]),
+        "RESIN_DATA_LISTEN" => listen(data),
+        "RESIN_CONTROL_LISTEN" => listen(control),
+        "RESIN_OPS_LISTEN" => listen(ops),
         "RESIN_DATA_DIR" => Some(home.display().to_string()),
         "RESIN_DRAIN_TIMEOUT" => Some(DRAIN_TIMEOUT.to_owned()),
         _ => None,
@@ -136,8 +144,7 @@ async fn start(home: &Path) -> Result<App, Failure> {
     let ambient = Ambient { root: false, cores: 2, current_dir: PathBuf::from("/") };
     let config = Config::parse(lookup, &ambient)?;
     // Spans go where the environment says, as they would from any instance.
-    let bound = app::bind(config, |name| std::env::var(name).ok()).await?;
-    Ok(bound.open().await?)
+    Ok(app::bind(config, |name| std::env::var(name).ok()).await)
 }
 
 async fn story(show: &Show, app: &App) -> Result<World, Failure> {
