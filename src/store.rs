@@ -131,7 +131,11 @@ impl Store {
     }
 
     async fn client(&self) -> Result<Object, StoreError> {
-        Ok(self.0.pool.get().await?)
+        // Over all: a server that hangs would be waited for once per idle connection.
+        match timeout(WAIT_TIMEOUT, self.0.pool.get()).await {
+            Ok(client) => Ok(client?),
+            Err(_late) => Err(StoreError::late()),
+        }
     }
 
     async fn rows(&self, select: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, StoreError> {
