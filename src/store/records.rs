@@ -241,7 +241,7 @@ impl Store {
         Ok((records, next))
     }
 
-    /// Drops records older than `time`, at most [`DELETED_AT_ONCE`].
+    /// Drops records older than `time`, at most `DELETED_AT_ONCE`.
     pub async fn delete_records_before(&self, time: SystemTime) -> Result<u64, StoreError> {
         let delete = format!(
             "delete from request_logs where ctid = any (array( \
