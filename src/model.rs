@@ -5,6 +5,7 @@
 //! nothing of the crate.
 
 mod attempt;
+mod encoding;
 mod node;
 mod platform;
 mod secret;
@@ -12,6 +13,7 @@ mod target;
 mod words;
 
 pub use attempt::{AttemptFacts, Failure};
+pub(crate) use encoding::percent_decode;
 pub(crate) use node::is_tag;
 pub use node::{Endpoint, Node, NodeConfig, NodeHash, NodeTls, NodeUri, NodeUriError, Region, RegionError};
 pub use platform::{

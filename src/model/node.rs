@@ -5,10 +5,10 @@
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 
-use super::{Authority, Host, HostError, Secret};
+use super::{Authority, Host, HostError, Secret, encoding::percent_decode};
 
 /// Kept as they are in user names, passwords and server names.
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -178,7 +178,9 @@ impl FromStr for NodeUri {
         };
         let tag = match fragment {
             None | Some("") => None,
-            Some(encoded) => Some(decode(encoded).filter(|tag| is_tag(tag)).ok_or(NodeUriError::Tag)?),
+            Some(encoded) => {
+                Some(percent_decode(encoded).filter(|tag| is_tag(tag)).ok_or(NodeUriError::Tag)?)
+            }
         };
         let (scheme, rest) = uri.split_once("://").ok_or(NodeUriError::NoScheme)?;
         let scheme = scheme.to_ascii_lowercase();
@@ -233,8 +235,8 @@ fn endpoint(text: &str) -> Result<Endpoint, NodeUriError> {
         None => (None, text),
         Some((userinfo, authority)) => {
             let (user, password) = userinfo.split_once(':').unwrap_or((userinfo, ""));
-            let user = decode(user).ok_or(NodeUriError::Credentials)?;
-            let password = decode(password).ok_or(NodeUriError::Credentials)?;
+            let user = percent_decode(user).ok_or(NodeUriError::Credentials)?;
+            let password = percent_decode(password).ok_or(NodeUriError::Credentials)?;
             // RFC 7617: a user name has no colon, and neither has control characters.
             let control = |text: &str| text.chars().any(char::is_control);
             if user.contains(':') || control(&user) || control(&password) {
@@ -252,7 +254,7 @@ fn node_tls(query: &str) -> Result<NodeTls, NodeUriError> {
     for (key, value) in parameters(query) {
         match key {
             "sni" => {
-                let name = decode(value).ok_or(NodeUriError::Sni(HostError::Empty))?;
+                let name = percent_decode(value).ok_or(NodeUriError::Sni(HostError::Empty))?;
                 tls.sni = Some(Host::parse(&name).map_err(NodeUriError::Sni)?);
             }
             "insecure" => {
@@ -282,15 +284,6 @@ fn no_parameters(query: &str, allowed: &'static str) -> Result<(), NodeUriError>
 
 fn parameters(query: &str) -> impl Iterator<Item = (&str, &str)> {
     query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-}
-
-/// Percent-decoded UTF-8; nothing where a `%` is not followed by two hex digits.
-fn decode(text: &str) -> Option<String> {
-    let bytes = text.as_bytes();
-    let broken = bytes.iter().enumerate().any(|(at, byte)| {
-        *byte == b'%' && !bytes.get(at + 1..at + 3).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit))
-    });
-    if broken { None } else { percent_decode_str(text).decode_utf8().ok().map(Into::into) }
 }
 
 /// The first 128 bits of SHA-256 over a node's canonical configuration.

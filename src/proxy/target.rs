@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use http::{Request, Uri, uri::PathAndQuery};
-use percent_encoding::percent_decode_str;
 
 use super::identity::Identity;
 use crate::{
-    model::{Authority, ResinError, Secret},
+    model::{Authority, ResinError, Secret, percent_decode},
     upstream::Destination,
 };
 
@@ -127,16 +126,8 @@ impl<'a> ReversePath<'a> {
     }
 }
 
-/// Percent-decoded once. A `%` without two hex digits, and what is not UTF-8 afterwards, is an error.
 fn decode(segment: &str) -> Result<String, ResinError> {
-    let bytes = segment.as_bytes();
-    let broken = bytes.iter().enumerate().any(|(at, byte)| {
-        *byte == b'%' && !bytes.get(at + 1..at + 3).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit))
-    });
-    if broken {
-        return Err(ResinError::UrlParseError);
-    }
-    percent_decode_str(segment).decode_utf8().map(Into::into).map_err(|_| ResinError::UrlParseError)
+    percent_decode(segment).ok_or(ResinError::UrlParseError)
 }
 
 #[cfg(test)]
