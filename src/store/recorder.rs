@@ -21,7 +21,7 @@ use super::{Store, StoreError, records::DELETED_AT_ONCE};
 use crate::record::{Journal, Record};
 
 const BUSY: Duration = Duration::from_millis(25);
-const IDLE: Duration = Duration::from_millis(100);
+const IDLE: Duration = Duration::from_millis(40);
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const BATCH: usize = 4000;
