@@ -13,7 +13,7 @@ use std::{
 use rustix::process::geteuid;
 use support::{
     postgres::user,
-    resin::{DEFAULTS, Process, Resin, command, soon},
+    resin::{DEFAULTS, PROGRAM, Process, Resin, command_of, soon},
     world::{Origin, forward},
 };
 use tempfile::TempDir;
@@ -26,12 +26,16 @@ fn data_dir() -> TempDir {
 async fn start(dir: &Path, owner: Option<(u32, u32)>) -> Resin {
     let mut settings = DEFAULTS.to_vec();
     settings.extend([("RESIN_DATA_DIR", dir.to_str().unwrap()), ("RESIN_NODES", "direct://")]);
-    let mut command = command(&["serve"], &settings);
-    if let Some((uid, gid)) = owner {
-        chown(dir, Some(uid), Some(gid)).unwrap();
-        command.uid(uid).gid(gid);
-        command.current_dir("/");
-    }
+    let Some((uid, gid)) = owner else {
+        return Resin::ready(Process::of(command_of(PROGRAM.as_ref(), &["serve"], &settings))).await;
+    };
+    // Where it was built may be closed to others.
+    let program = dir.join("program");
+    fs::copy(PROGRAM, &program).unwrap();
+    chown(dir, Some(uid), Some(gid)).unwrap();
+    let mut command = command_of(&program, &["serve"], &settings);
+    command.uid(uid).gid(gid);
+    command.current_dir("/");
     Resin::ready(Process::of(command)).await
 }
 

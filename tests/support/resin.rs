@@ -7,6 +7,7 @@ use std::{
     env,
     future::Future,
     net::SocketAddr,
+    path::Path,
     process::{ExitStatus, Stdio},
     sync::{
         Arc, Mutex,
@@ -61,7 +62,15 @@ pub struct Ended {
 
 /// The program's command with none of this process's settings in its environment.
 pub fn command(args: &[&str], settings: &[(&str, &str)]) -> std::process::Command {
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_resin"));
+    command_of(PROGRAM.as_ref(), args, settings)
+}
+
+/// Where the program under test was built.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_resin");
+
+/// The same for a copy of the program.
+pub fn command_of(program: &Path, args: &[&str], settings: &[(&str, &str)]) -> std::process::Command {
+    let mut command = std::process::Command::new(program);
     command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     for (name, _) in env::vars_os() {
         let name = name.to_string_lossy().into_owned();
