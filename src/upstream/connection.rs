@@ -121,7 +121,9 @@ impl Connection {
     pub(crate) async fn over(link: Link) -> Result<Self, Fault> {
         let wire = Arc::clone(link.wire());
         let tls = link.is_tls();
-        let handshake = http1::Builder::new().max_buf_size(MAX_BUFFER).handshake(TokioIo::new(link)).await;
+        let mut builder = http1::Builder::new();
+        builder.max_buf_size(MAX_BUFFER).max_header_size(MAX_HEAD);
+        let handshake = builder.handshake(TokioIo::new(link)).await;
         let (sender, driver) = handshake.map_err(|error| Fault::http(Phase::Send, &error))?;
         Ok(Self { sender, driver, wire, tls, born: Instant::now() })
     }
@@ -164,6 +166,9 @@ impl Connection {
         let end = poll_fn(|cx| {
             ended = driver.as_mut().is_some_and(|driver| driver.poll_without_shutdown(cx).is_ready());
             match answer.as_mut().poll(cx) {
+                Poll::Ready(Ok(_)) if wire.interim_answers() > MAX_INTERIM => {
+                    return Poll::Ready(End::Endless);
+                }
                 Poll::Ready(Ok(response)) => return Poll::Ready(End::Answer(response)),
                 Poll::Ready(Err(error)) => return Poll::Ready(End::Failed(error)),
                 Poll::Pending if ended => return Poll::Ready(End::DriverEnded),
@@ -232,6 +237,8 @@ fn judge(request: Unsent, wire: &Wire, handed_back: bool, fault: Fault) -> SendF
 }
 
 const MAX_BUFFER: usize = 256 * 1024;
+/// The largest head that an answer may have.
+const MAX_HEAD: usize = 64 * 1024;
 const MAX_INTERIM: u32 = 64;
 
 /// Why nobody can be sure where this answer ends (RFC 9112, section 6.3): hyper would take one of the readings.
