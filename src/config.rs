@@ -48,6 +48,7 @@ pub struct Config {
     pub idle_timeout: Duration,
     pub drain_timeout: Duration,
     pub trace_propagate: bool,
+    pub targets: Targets,
     pub log_retention: Duration,
     /// What is logged, in `tracing`'s filter syntax.
     pub log: String,
@@ -61,6 +62,14 @@ pub enum Database {
     Private,
     /// `RESIN_DATABASE_URL`, with the roots of `RESIN_DATABASE_CA_FILE` where given.
     Url { url: Secret, ca_file: Option<PathBuf> },
+}
+
+/// Which targets may be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Targets {
+    Any,
+    /// Public addresses, and names of such.
+    Public,
 }
 
 /// How a log line looks.
@@ -88,8 +97,9 @@ impl Config {
             }
         };
         let nodes: Vec<String> = self.nodes.iter().map(|node| node.config.uri()).collect();
+        let targets = if self.targets == Targets::Public { "public" } else { "any" };
         let format = if self.log_format == LogFormat::Json { "json" } else { "human" };
-        let pairs: [(&str, String); 22] = [
+        let pairs: [(&str, String); 23] = [
             ("RESIN_DATA_LISTEN", self.data_listen.to_string()),
             ("RESIN_CONTROL_LISTEN", self.control_listen.to_string()),
             ("RESIN_OPS_LISTEN", self.ops_listen.to_string()),
@@ -110,6 +120,7 @@ impl Config {
             ("RESIN_IDLE_TIMEOUT", parse::show(self.idle_timeout)),
             ("RESIN_DRAIN_TIMEOUT", parse::show(self.drain_timeout)),
             ("RESIN_TRACE_PROPAGATE", self.trace_propagate.to_string()),
+            ("RESIN_TARGETS", targets.to_owned()),
             ("RESIN_LOG_RETENTION", parse::show(self.log_retention)),
             ("RESIN_LOG_FORMAT", format.to_owned()),
         ];

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Config, Database, LogFormat, MAX_SOCKET_PATH};
+use super::{Config, Database, LogFormat, MAX_SOCKET_PATH, Targets};
 use crate::model::{MAX_RETRIES, NodeUri, Secret};
 
 /// What the process knows about itself and its machine.
@@ -73,6 +73,7 @@ pub(super) fn parse(lookup: Lookup<'_>, ambient: &Ambient) -> Result<Config, Mis
         idle_timeout: read.duration("RESIN_IDLE_TIMEOUT", Duration::from_secs(300)),
         drain_timeout: read.span("RESIN_DRAIN_TIMEOUT", Duration::from_secs(30), Duration::ZERO),
         trace_propagate: read.boolean("RESIN_TRACE_PROPAGATE"),
+        targets: read.targets(),
         log_retention: read.duration("RESIN_LOG_RETENTION", Duration::from_secs(7 * 86_400)),
         log: read.log_filter(),
         log_format: read.log_format(),
@@ -268,6 +269,18 @@ impl Reader<'_> {
             self.wrong("RESIN_LOG", &text, "a log filter such as info, debug or resin=debug,hyper=warn");
         }
         text
+    }
+
+    fn targets(&mut self) -> Targets {
+        match self.given("RESIN_TARGETS").as_deref() {
+            None | Some("any") => Targets::Any,
+            Some("public") => Targets::Public,
+            Some(text) => {
+                let text = text.to_owned();
+                self.wrong("RESIN_TARGETS", &text, "any or public");
+                Targets::Any
+            }
+        }
     }
 
     fn log_format(&mut self) -> LogFormat {

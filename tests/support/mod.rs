@@ -3,6 +3,7 @@
 
 pub mod client;
 pub mod grpc;
+pub mod network;
 pub mod nodes;
 pub mod origins;
 pub mod otlp;
