@@ -244,6 +244,10 @@ impl Reader<'_> {
                 reason = format!("{reason}: {cause}");
                 source = cause.source();
             }
+            // Its name may be a part of a password.
+            if let Some(unknown) = reason.find("unknown option") {
+                reason.truncate(unknown + "unknown option".len());
+            }
             self.mistakes.push(format!(
                 "RESIN_DATABASE_URL is not a PostgreSQL URL such as postgres://user@host:5432/database ({reason})"
             ));

@@ -9,6 +9,7 @@ pub mod origins;
 pub mod otlp;
 pub mod postgres;
 pub mod resin;
+pub mod secrets;
 pub mod tls;
 pub mod wire;
 pub mod world;
