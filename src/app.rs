@@ -136,6 +136,7 @@ impl Bound {
             targets: Targets::new(config.targets, [addresses.data, addresses.control, addresses.ops]),
             drain: drain.clone(),
             idle: Arc::default(),
+            numbers: proxy::Numbers::default(),
         };
         let threads = spawn_data_threads(data, &shared, &config, &halt)?;
         let control = serve_control(control, store, changes, directory, instance, &config, &ready, &halt);
