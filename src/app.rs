@@ -25,7 +25,7 @@ use crate::{
     routing::{Directory, Snapshot},
     store::{Changes, NodeChange, PrivateServer, PrivateServerError, Recorder, Store, StoreError},
     telemetry::{Metrics, Tracing, ops},
-    upstream::{Trust, TrustError},
+    upstream::{Targets, Trust, TrustError},
 };
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -133,6 +133,7 @@ impl Bound {
             metrics,
             tracing: tracing.clone(),
             trust,
+            targets: Targets::new(config.targets, [addresses.data, addresses.control, addresses.ops]),
             drain: drain.clone(),
             idle: Arc::default(),
             numbers: proxy::Numbers::default(),

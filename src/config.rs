@@ -49,6 +49,7 @@ pub struct Config {
     pub clients: ClientLimits,
     pub drain_timeout: Duration,
     pub trace_propagate: bool,
+    pub targets: Targets,
     pub log_retention: Duration,
     /// What is logged, in `tracing`'s filter syntax.
     pub log: String,
@@ -78,6 +79,14 @@ pub enum Database {
     Url { url: Secret, ca_file: Option<PathBuf> },
 }
 
+/// Which targets may be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Targets {
+    Any,
+    /// Public addresses, and names of such.
+    Public,
+}
+
 /// How a log line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -103,9 +112,10 @@ impl Config {
             }
         };
         let nodes: Vec<String> = self.nodes.iter().map(|node| node.config.uri()).collect();
+        let targets = if self.targets == Targets::Public { "public" } else { "any" };
         let format = if self.log_format == LogFormat::Json { "json" } else { "human" };
         let clients = &self.clients;
-        let pairs: [(&str, String); 31] = [
+        let pairs: [(&str, String); 32] = [
             ("RESIN_DATA_LISTEN", self.data_listen.to_string()),
             ("RESIN_CONTROL_LISTEN", self.control_listen.to_string()),
             ("RESIN_OPS_LISTEN", self.ops_listen.to_string()),
@@ -135,6 +145,7 @@ impl Config {
             ("RESIN_MAX_TUNNELS", clients.max_tunnels.to_string()),
             ("RESIN_DRAIN_TIMEOUT", parse::show(self.drain_timeout)),
             ("RESIN_TRACE_PROPAGATE", self.trace_propagate.to_string()),
+            ("RESIN_TARGETS", targets.to_owned()),
             ("RESIN_LOG_RETENTION", parse::show(self.log_retention)),
             ("RESIN_LOG_FORMAT", format.to_owned()),
         ];

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{ClientLimits, Config, Database, LogFormat, MAX_SOCKET_PATH};
+use super::{ClientLimits, Config, Database, LogFormat, MAX_SOCKET_PATH, Targets};
 use crate::model::{MAX_RETRIES, NodeUri, Secret};
 
 /// What the process knows about itself and its machine.
@@ -74,9 +74,10 @@ pub(super) fn parse(lookup: Lookup<'_>, ambient: &Ambient) -> Result<Config, Mis
         clients: read.client_limits(),
         drain_timeout: read.span("RESIN_DRAIN_TIMEOUT", Duration::from_secs(30), Duration::ZERO),
         trace_propagate: read.boolean("RESIN_TRACE_PROPAGATE"),
+        targets: read.one_of("RESIN_TARGETS", [("any", Targets::Any), ("public", Targets::Public)]),
         log_retention: read.duration("RESIN_LOG_RETENTION", Duration::from_secs(7 * 86_400)),
         log: read.log_filter(),
-        log_format: read.log_format(),
+        log_format: read.one_of("RESIN_LOG_FORMAT", [("human", LogFormat::Human), ("json", LogFormat::Json)]),
     };
     if read.mistakes.is_empty() { Ok(config) } else { Err(Mistakes(read.mistakes)) }
 }
@@ -283,6 +284,10 @@ impl Reader<'_> {
                 reason = format!("{reason}: {cause}");
                 source = cause.source();
             }
+            // Its name may be a part of a password.
+            if let Some(unknown) = reason.find("unknown option") {
+                reason.truncate(unknown + "unknown option".len());
+            }
             self.mistakes.push(format!(
                 "RESIN_DATABASE_URL is not a PostgreSQL URL such as postgres://user@host:5432/database ({reason})"
             ));
@@ -310,16 +315,14 @@ impl Reader<'_> {
         text
     }
 
-    fn log_format(&mut self) -> LogFormat {
-        match self.given("RESIN_LOG_FORMAT").as_deref() {
-            None | Some("human") => LogFormat::Human,
-            Some("json") => LogFormat::Json,
-            Some(text) => {
-                let text = text.to_owned();
-                self.wrong("RESIN_LOG_FORMAT", &text, "human or json");
-                LogFormat::Human
-            }
+    /// One of two words, the first where nothing is given.
+    fn one_of<T: Copy>(&mut self, name: &str, [first, second]: [(&str, T); 2]) -> T {
+        match self.given(name) {
+            Some(text) if text == second.0 => return second.1,
+            Some(text) if text != first.0 => self.wrong(name, &text, &format!("{} or {}", first.0, second.0)),
+            _ => {}
         }
+        first.1
     }
 }
 

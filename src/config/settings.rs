@@ -161,6 +161,7 @@ pub const SETTINGS: &[Setting] = &[
         "how long in-flight work may take to end on SIGTERM",
     ),
     setting("RESIN_TRACE_PROPAGATE", "trace-propagate", "false", "pass traceparent on to the upstream"),
+    setting("RESIN_TARGETS", "targets", "any", "any, or public: targets that are not public are refused"),
     setting("RESIN_LOG_RETENTION", "log-retention", "7d", "records older than this are dropped"),
     setting(
         "RESIN_LOG",

@@ -65,10 +65,17 @@ fn judge(text: &str) -> Result<Option<IpAddr>, HostError> {
         return Err(HostError::Label);
     }
     // A name whose last label is a number would be read as an address by some resolvers.
-    if name.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit())) {
+    if name.rsplit('.').next().is_some_and(is_number) {
         return Err(HostError::Ipv4);
     }
     Ok(None)
+}
+
+/// Decimal (or octal) digits, or hexadecimal ones behind `0x`.
+fn is_number(label: &str) -> bool {
+    let hexadecimal = label.strip_prefix("0x").or_else(|| label.strip_prefix("0X"));
+    hexadecimal.is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))
+        || label.bytes().all(|b| b.is_ascii_digit())
 }
 
 impl fmt::Display for Host {
@@ -149,6 +156,8 @@ mod tests {
             ("[2001:DB8::1]", "[2001:db8::1]:443"),
             ("127.0.0.1:65535", "127.0.0.1:65535"),
             ("a_b.example.:1", "a_b.example.:1"),
+            ("0x7f.example", "0x7f.example:443"),
+            ("0xyz", "0xyz:443"),
         ];
         for (text, shown) in good {
             assert_eq!(
@@ -176,6 +185,11 @@ mod tests {
             "1.2.3",
             "1.2.3.4.5",
             "256.1.1.1",
+            "127.0.0.1.",
+            "2130706433",
+            "0x7f000001",
+            "127.0.0.0X1",
+            "127.0x",
             "ho%73t",
             "[1.2.3.4]:80",
             "a/b:80",

@@ -88,7 +88,7 @@ fn status(error: ResinError, entry: Entry) -> StatusCode {
             StatusCode::BAD_REQUEST
         }
         ResinError::PlatformNotFound => StatusCode::NOT_FOUND,
-        ResinError::AccountRejected => StatusCode::FORBIDDEN,
+        ResinError::AccountRejected | ResinError::TargetDenied => StatusCode::FORBIDDEN,
         ResinError::NoAvailableNodes => StatusCode::SERVICE_UNAVAILABLE,
         ResinError::UpstreamConnectFailed | ResinError::UpstreamRequestFailed => StatusCode::BAD_GATEWAY,
         ResinError::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
@@ -111,6 +111,7 @@ fn sentence(error: ResinError) -> &'static str {
         ResinError::AccountRejected => {
             "the account is not acceptable: at most 256 bytes, no control characters"
         }
+        ResinError::TargetDenied => "the target is not public, or is the proxy itself",
         ResinError::NoAvailableNodes => "the platform has no node that could carry the request",
         ResinError::UpstreamConnectFailed => "no tunnel could be opened",
         ResinError::UpstreamRequestFailed => "the exchange with the upstream failed",
@@ -122,9 +123,10 @@ fn sentence(error: ResinError) -> &'static str {
 /// RFC 9209, section 2.3.
 fn proxy_status(error: ResinError, failure: Option<&Failure>) -> &'static str {
     match error {
-        ResinError::AuthRequired | ResinError::AuthFailed | ResinError::AccountRejected => {
-            "http_request_denied"
-        }
+        ResinError::AuthRequired
+        | ResinError::AuthFailed
+        | ResinError::AccountRejected
+        | ResinError::TargetDenied => "http_request_denied",
         ResinError::UrlParseError
         | ResinError::InvalidProtocol
         | ResinError::InvalidHost

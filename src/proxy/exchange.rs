@@ -103,6 +103,7 @@ pub(crate) async fn serve(
         }
         Ok(answer) => stream(worker, client, answer, recording, copy, old),
         Err(Ended::NoNodes) => refuse(recording, ResinError::NoAvailableNodes, entry),
+        Err(Ended::Denied) => refuse(recording, ResinError::TargetDenied, entry),
         Err(Ended::Failed) => {
             let error = answer::code(recording.trail.failure.as_ref(), entry);
             refuse(recording, error, entry)
@@ -174,6 +175,9 @@ fn route(
         Some(path) => path.target()?,
     };
     recording.aimed_at(&target.destination.authority, Some(target.url()));
+    if worker.dialer.refuses(&target.destination.authority) {
+        return Err(ResinError::TargetDenied);
+    }
     Ok((pool, target))
 }
 

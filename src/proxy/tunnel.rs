@@ -73,6 +73,7 @@ pub(crate) async fn serve(
             Response::new(ProxyBody::empty())
         }
         Err(Ended::NoNodes) => refuse(recording, ResinError::NoAvailableNodes),
+        Err(Ended::Denied) => refuse(recording, ResinError::TargetDenied),
         Err(Ended::Failed) => {
             let error = answer::code(recording.trail.failure.as_ref(), Entry::Connect);
             refuse(recording, error)
@@ -95,6 +96,9 @@ fn route(
     let pool = recording.asked_by(identity)?;
     let authority = target::connect(request)?;
     recording.aimed_at(&authority, None);
+    if worker.dialer.refuses(&authority) {
+        return Err(ResinError::TargetDenied);
+    }
     Ok((pool, authority))
 }
 

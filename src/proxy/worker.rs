@@ -17,7 +17,7 @@ use crate::{
     retry::Limits,
     routing::Directory,
     telemetry::{Metrics, Tracing},
-    upstream::{Dialer, Patience, Pool, PoolLimits, Trust, Watchdog},
+    upstream::{Dialer, Patience, Pool, PoolLimits, Targets, Trust, Watchdog},
 };
 
 /// What all threads of the data plane share.
@@ -28,6 +28,7 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     pub(crate) tracing: Tracing,
     pub(crate) trust: Trust,
+    pub(crate) targets: Targets,
     pub(crate) drain: Drain,
     /// Idle upstream connections of all threads.
     pub(crate) idle: Arc<AtomicUsize>,
@@ -71,7 +72,7 @@ impl Worker {
             trace_propagate: config.trace_propagate,
             token: config.proxy_token.clone(),
             drain: shared.drain,
-            dialer: Dialer::new(shared.trust),
+            dialer: Dialer::new(shared.trust, shared.targets),
             limits: Limits { connect: config.connect_timeout, deadline: config.retry_deadline },
             patience: Patience { response: config.response_timeout, idle: config.idle_timeout },
             buffers: Buffers::default(),
