@@ -9,8 +9,11 @@ mod support;
 
 #[allow(clippy::unwrap_used, dead_code, unreachable_pub)] // another test binary uses a part of it too
 mod raw {
+    pub mod answer_run;
+    pub mod answers;
     pub mod chunks;
     pub mod connect;
+    pub mod cuts;
     pub mod fields;
     pub mod framing;
     pub mod host;
@@ -19,10 +22,11 @@ mod raw {
     pub mod request_line;
     pub mod row;
     pub mod run;
+    pub mod script;
     pub mod strict;
 }
 
-use raw::{chunks, connect, fields, framing, host, request_line, row::Row, run};
+use raw::{answer_run, answers, chunks, connect, cuts, fields, framing, host, request_line, row::Row, run};
 use support::{
     nodes::{Manner, Nodes, resin_direct, resin_over},
     resin::Resin,
@@ -63,4 +67,21 @@ async fn fields_are_read_by_their_grammar_and_stay_on_their_hop() {
 #[tokio::test]
 async fn nothing_behind_a_connect_is_taken_for_a_request() {
     on_both_routes(connect::rows()).await;
+}
+
+#[tokio::test]
+async fn what_is_no_answer_is_502_and_what_is_behind_one_is_nobodys() {
+    answers_on_both_routes(answers::rows()).await;
+}
+
+#[tokio::test]
+async fn a_cut_answer_is_seen_to_be_cut_in_every_version() {
+    answers_on_both_routes(cuts::rows()).await;
+}
+
+async fn answers_on_both_routes(rows: Vec<answer_run::AnswerRow>) {
+    let nodes = Nodes::http(&[Manner::Good]).await;
+    let settings = [("RESIN_DEFAULT_PLATFORM_MAX_RETRIES", "0")];
+    let (direct, through_node) = tokio::join!(resin_direct(&settings), resin_over(&nodes, 0, &[]));
+    answer_run::run(rows, &[&direct, &through_node]).await;
 }
