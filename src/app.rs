@@ -135,6 +135,7 @@ impl Bound {
             trust,
             drain: drain.clone(),
             idle: Arc::default(),
+            numbers: proxy::Numbers::default(),
         };
         let threads = spawn_data_threads(data, &shared, &config, &halt)?;
         let control = serve_control(control, store, changes, directory, instance, &config, &ready, &halt);

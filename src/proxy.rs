@@ -9,14 +9,18 @@ mod body;
 mod client;
 mod entry;
 mod exchange;
+mod gate;
 mod headers;
 mod identity;
 mod listener;
 mod recording;
+mod refusal;
 mod relay;
+mod roster;
 mod target;
 mod tunnel;
 mod worker;
 
 pub(crate) use listener::{Listeners, accept, bind};
+pub(crate) use roster::Numbers;
 pub(crate) use worker::{Shared, Worker};

@@ -16,6 +16,7 @@ use super::{
     body::ProxyBody,
     client::Client,
     entry::Entry,
+    gate::Flaw,
     headers::{self, Onward},
     identity::Identity,
     recording::Recording,
@@ -33,7 +34,7 @@ use crate::{
 /// Answers a forward or reverse request.
 pub(crate) async fn serve(
     worker: &Arc<Worker>,
-    client: &Client,
+    client: &Arc<Client>,
     mut request: Request<Incoming>,
     entry: Entry,
 ) -> Response<ProxyBody> {
@@ -91,7 +92,8 @@ pub(crate) async fn serve(
 
 /// The client left, or its body broke off: nobody else is to blame. Only one that `listens` reads this.
 fn broken_off(mut recording: Recording, listens: bool) -> Response<ProxyBody> {
-    let response = answer::malformed("the request's body broke off or is not framed as it should be");
+    let flaw = Flaw::malformed("the request's body broke off or is not framed as it should be");
+    let response = answer::flawed(&flaw);
     if listens {
         recording.status(response.status().as_u16());
     }
@@ -186,7 +188,7 @@ fn stages(entry: Entry) -> (Stage, Stage) {
 /// The upstream's answer goes to the client as it comes.
 fn stream(
     worker: &Arc<Worker>,
-    client: &Client,
+    client: &Arc<Client>,
     answer: Answer,
     mut recording: Recording,
     copy: Stage,
@@ -199,13 +201,13 @@ fn stream(
     recording.status(head.status.as_u16());
     let pool = Arc::clone(&worker.pool);
     let body = AnswerBody::new(incoming, version, answered.connection, answered.upload, pool, key);
-    Response::from_parts(head, ProxyBody::answer(body, recording, copy, client.clone(), old))
+    Response::from_parts(head, ProxyBody::answer(body, recording, copy, Arc::clone(client), old))
 }
 
 /// The upstream switches protocols: from here on it is a tunnel, if that was asked for.
 fn switch(
     worker: &Arc<Worker>,
-    client: &Client,
+    client: &Arc<Client>,
     answer: Answer,
     on_upgrade: Option<OnUpgrade>,
     mut recording: Recording,

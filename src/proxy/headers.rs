@@ -1,9 +1,11 @@
 //! What may pass in a head, and what belongs to one hop alone (RFC 9110, section 7.6.1).
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue,
-    header::{CONNECTION, CONTENT_LENGTH, COOKIE, TE, TRANSFER_ENCODING, UPGRADE},
+    HeaderMap, HeaderName, HeaderValue, Uri,
+    header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, TE, TRANSFER_ENCODING, UPGRADE},
 };
+
+use super::gate::Flaw;
 
 /// Reverse requests come from clients that do not know of a proxy: what others said of their identity stays here.
 const FORWARDING_IDENTITY: [&str; 6] =
@@ -21,6 +23,19 @@ pub(crate) enum Onward {
 pub(crate) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     let asked = has_token(headers, &CONNECTION, "upgrade");
     if asked { headers.get(UPGRADE).cloned() } else { None }
+}
+
+/// What makes a head of HTTP/2 say two things: a `Host` that is not its `:authority` (RFC 9113, section 8.3.1).
+pub(crate) fn flaw(uri: &Uri, headers: &HeaderMap) -> Option<Flaw> {
+    let mut hosts = headers.get_all(HOST).iter();
+    let host = hosts.next()?;
+    if hosts.next().is_some() {
+        return Some(Flaw::host("there is more than one Host"));
+    }
+    let same = uri
+        .authority()
+        .is_some_and(|authority| authority.as_str().as_bytes().eq_ignore_ascii_case(host.as_bytes()));
+    (!same).then(|| Flaw::host("the Host is not the :authority"))
 }
 
 /// Removes what belongs to this hop, and what is nobody's business further on.

@@ -19,6 +19,7 @@ use super::{
     body::ProxyBody,
     client::{Client, ClientIo},
     entry::Entry,
+    gate::Flaw,
     identity::Identity,
     recording::{Outcome, Recording},
     relay::{Broken, Buffers, Flow},
@@ -36,7 +37,7 @@ use crate::{
 /// Answers a CONNECT request.
 pub(crate) async fn serve(
     worker: &Arc<Worker>,
-    client: &Client,
+    client: &Arc<Client>,
     mut request: Request<Incoming>,
 ) -> Response<ProxyBody> {
     let mut recording = Recording::begin(worker, client, &request, Entry::Connect);
@@ -118,7 +119,7 @@ fn not_over_http2(mut recording: Recording) -> Response<ProxyBody> {
 
 /// Bytes that are framed as a body can be no tunnel's.
 fn not_with_a_body(mut recording: Recording) -> Response<ProxyBody> {
-    let response = answer::malformed("CONNECT takes no body");
+    let response = answer::flawed(&Flaw::malformed("CONNECT takes no body"));
     recording.status(response.status().as_u16());
     recording.ended(Outcome::Whole);
     response
@@ -135,17 +136,18 @@ pub(crate) enum Kind {
 /// Lets the tunnel run on this thread, once hyper has let go of the client's side.
 pub(crate) fn spawn(
     worker: &Arc<Worker>,
-    client: &Client,
+    client: &Arc<Client>,
     on_upgrade: OnUpgrade,
     link: Link,
     mut recording: Recording,
     kind: Kind,
 ) {
     let worker = Arc::clone(worker);
-    let pulse = worker.watchdog.watch(client.hang_up.clone(), None);
+    client.open_tunnel();
+    let pulse = worker.watchdog.watch(client.line(), None);
     tokio::spawn(async move {
         let client = match on_upgrade.await.map(Upgraded::downcast::<TokioIo<ClientIo>>) {
-            Ok(Ok(parts)) => parts.io.into_inner().with_early(parts.read_buf),
+            Ok(Ok(parts)) => parts.io.into_inner().with_early(&parts.read_buf),
             // The client left before its answer was written, or hyper holds something else than we gave it.
             Ok(Err(_)) | Err(_) => {
                 let stage = match kind {
