@@ -1,7 +1,7 @@
 //! The client's side of a connection: its bytes, and what its requests may know of it.
 
 use std::{
-    io,
+    fmt, io,
     net::IpAddr,
     pin::Pin,
     sync::{
@@ -13,6 +13,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes, BytesMut};
+use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
@@ -22,9 +23,10 @@ use tokio::{
 
 use super::{
     gate::{Flaw, Gate, HeadLimits},
+    headers,
     roster::Ticket,
 };
-use crate::upstream::{Counted, Wire};
+use crate::upstream::{Counted, Interim, Wire};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// What may be held back of a client's bytes beyond one head.
@@ -113,6 +115,13 @@ impl Client {
         Busy(Arc::clone(self))
     }
 
+    /// Whether the request that began last has a target without a path.
+    pub(crate) fn is_pathless(&self) -> bool {
+        let mut inbound = self.inbound.lock();
+        let head = inbound.begun;
+        inbound.gate.is_pathless(head)
+    }
+
     /// What ends the connection, where one request is all that it carries at a time.
     pub(crate) fn line(&self) -> Option<Arc<Notify>> {
         (!self.multiplexed.load(Ordering::Relaxed)).then(|| Arc::clone(&self.hang_up))
@@ -149,23 +158,6 @@ impl Client {
     /// No further request is read.
     pub(crate) fn shut(&self) {
         self.inbound.lock().gate.shut();
-    }
-
-    /// Relays an interim answer. It is left out where hyper still has something else to send, or an earlier one waits.
-    pub(crate) fn relay_interim(&self, head: &[u8]) {
-        let mut interim = self.interim.lock();
-        if self.multiplexed.load(Ordering::Relaxed)
-            || !self.flushed.load(Ordering::Relaxed)
-            || !interim.is_empty()
-        {
-            return;
-        }
-        interim.extend_from_slice(head);
-        let mut context = Context::from_waker(Waker::noop());
-        let mut io = Counted(Arc::clone(&self.wire));
-        if let Poll::Ready(Ok(written)) = Pin::new(&mut io).poll_write(&mut context, &interim) {
-            interim.advance(written);
-        }
     }
 
     pub(crate) fn standing(&self) -> Standing {
@@ -229,6 +221,28 @@ impl Client {
             io::Result::Ok(())
         };
         let _best_effort = timeout(LINGER, drain).await;
+    }
+}
+
+impl Interim for Client {
+    /// Left out where hyper still has something else to send, or an earlier one waits.
+    fn relay(&self, status: StatusCode, fields: &HeaderMap) {
+        let mut interim = self.interim.lock();
+        if !self.flushed.load(Ordering::Relaxed) || !interim.is_empty() {
+            return;
+        }
+        headers::write_interim(&mut interim, status, fields);
+        let mut context = Context::from_waker(Waker::noop());
+        let mut io = Counted(Arc::clone(&self.wire));
+        if let Poll::Ready(Ok(written)) = Pin::new(&mut io).poll_write(&mut context, &interim) {
+            interim.advance(written);
+        }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("ip", &self.ip).finish_non_exhaustive()
     }
 }
 

@@ -1,7 +1,8 @@
 //! What may pass in a head, and what belongs to one hop alone (RFC 9110, section 7.6.1).
 
+use bytes::BytesMut;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Uri,
+    HeaderMap, HeaderName, HeaderValue, StatusCode, Uri,
     header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, TE, TRANSFER_ENCODING, UPGRADE},
 };
 
@@ -74,6 +75,21 @@ pub(crate) fn join_cookies(headers: &mut HeaderMap) {
     {
         headers.insert(COOKIE, whole);
     }
+}
+
+/// An interim answer's head as it goes over HTTP/1.1.
+pub(crate) fn write_interim(to: &mut BytesMut, status: StatusCode, fields: &HeaderMap) {
+    let mut fields = fields.clone();
+    clean(&mut fields, Onward::Response);
+    to.extend_from_slice(
+        format!("HTTP/1.1 {} {}\r\n", status.as_u16(), status.canonical_reason().unwrap_or("")).as_bytes(),
+    );
+    for (name, value) in &fields {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            to.extend_from_slice(part);
+        }
+    }
+    to.extend_from_slice(b"\r\n");
 }
 
 /// Asks the next hop for the same upgrade.

@@ -9,7 +9,7 @@ use std::{
 
 use futures_util::FutureExt;
 use http::{
-    HeaderValue, Request, Response, StatusCode, Version,
+    HeaderValue, Method, Request, Response, StatusCode, Version,
     header::{CONNECTION, UPGRADE},
 };
 use hyper::{
@@ -34,6 +34,7 @@ use super::{
     gate::{Flaw, HeadLimits, USUAL_FIELDS},
     headers, refusal,
     roster::Ticket,
+    target::NoPath,
     tunnel,
     worker::Worker,
 };
@@ -202,9 +203,12 @@ fn log_end(ended: hyper::Result<()>) {
 async fn answer_one(
     worker: Arc<Worker>,
     client: Arc<Client>,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Result<Response<ProxyBody>, Infallible> {
     let busy = client.begin();
+    if request.method() == Method::OPTIONS && client.is_pathless() {
+        request.extensions_mut().insert(NoPath);
+    }
     let entry = entry::entry(&request);
     let asks_tunnel = entry == Entry::Connect || request.headers().contains_key(UPGRADE);
     let answered = match head_flaw(&request) {
