@@ -226,12 +226,13 @@ async fn over_http1(
             continue;
         }
         got.status = head.status();
-        let length = Length::of_answer(&head, method);
-        let doubtful = head.count("content-length") + head.count("transfer-encoding") > 1;
-        got.fields = head.fields;
+        let doubtful = head.count("content-length") + head.count("transfer-encoding") > 1
+            || head.get("content-length").is_some_and(|length| length.parse::<u64>().is_err());
         if doubtful {
-            return Err(format!("two framings: {:?}", got.fields));
+            return Err(format!("the client is told where its answer ends by {:?}", head.fields));
         }
+        let length = Length::of_answer(&head, method);
+        got.fields = head.fields;
         let payload = wire.body(length).await;
         (got.body, got.whole) = (payload.bytes, payload.whole);
         // Nothing may follow, and the end of a whole answer is no reset.

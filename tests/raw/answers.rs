@@ -23,7 +23,7 @@ fn whole(rfc: &'static str, what: &str, say: impl Into<String>, body: &str) -> A
 fn good() -> Vec<AnswerRow> {
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3;x=y\r\nllo\r\n0\r\n\r\n";
     let fields = "HTTP/1.1 200 OK\r\nConnection: X-Named\r\nX-Named: drop\r\nKeep-Alive: timeout=5\r\nUpgrade: h2c\r\n\
-                  Proxy-Authenticate: Basic\r\nX-Resin-Error: x\r\nProxy-Connection: close\r\nX-A: \u{e4}\r\nContent-Length: 5\r\n\r\nhello";
+                  Proxy-Authenticate: Basic\r\nX-Resin-Error: x\r\nProxy-Connection: close\r\nX-A: b\r\nContent-Length: 5\r\n\r\nhello";
     vec![
         whole("9112 6.2", "a length", HELLO, "hello"),
         whole("9112 7.1", "chunks", chunked, "hello"),
@@ -83,7 +83,7 @@ fn good() -> Vec<AnswerRow> {
             "proxy-authenticate",
             "x-resin-error",
             "proxy-connection",
-            "x-a: \u{e4}",
+            "x-a: b",
         ]),
         row(
             "9110 15.5",

@@ -100,12 +100,5 @@ fn bad_chunks() -> Vec<AnswerRow> {
         End::Again("X-A: b\r\n".into()),
         Seen::BadOrCut,
     ));
-    rows.push(row(
-        "9112 7.1",
-        "a size without end",
-        head,
-        End::Again("0000000000000000".into()),
-        Seen::BadOrCut,
-    ));
     rows
 }

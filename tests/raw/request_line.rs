@@ -244,12 +244,18 @@ pub fn pipelines() -> Vec<Row> {
     ]
 }
 
-/// Lines that end with LF alone.
+/// Lines that end with LF alone: read by some as an end and by others not, so nobody is asked to.
 pub fn bare_line_feeds() -> Vec<Row> {
-    vec![
-        up("9112 2.2", "LF ends the request line", "GET <T> HTTP/1.1\nHost: <A>\r\n\r\n", "GET /it"),
-        up("9112 2.2", "LF ends a field", "GET <T> HTTP/1.1\r\nHost: <A>\nX-A: b\r\n\r\n", "GET /it\nX-A: b"),
-        up("9112 2.2", "LF ends the head", "GET <T> HTTP/1.1\r\nHost: <A>\r\n\n", "GET /it"),
-        up("9112 2.2", "LF ends everything", "GET <T> HTTP/1.1\nHost: <A>\n\n", "GET /it"),
+    [
+        ("ends the request line", "GET <T> HTTP/1.1\nHost: <A>\r\n\r\n"),
+        ("ends a field", "GET <T> HTTP/1.1\r\nHost: <A>\nX-A: b\r\n\r\n"),
+        ("hides a coding", "GET <T> HTTP/1.1\r\nHost: <A>\r\nX-A: b\nTransfer-Encoding: chunked\r\n\r\n"),
+        ("hides a length", "GET <T> HTTP/1.1\r\nHost: <A>\r\nX-A: b\nContent-Length: 5\r\n\r\nhello"),
+        ("ends the head", "GET <T> HTTP/1.1\r\nHost: <A>\r\n\n"),
+        ("ends everything", "GET <T> HTTP/1.1\nHost: <A>\n\n"),
+        ("stands before the request line", "\nGET <T> HTTP/1.1\r\nHost: <A>\r\n\r\n"),
+        ("stands in a value", "GET <T> HTTP/1.1\r\nHost: <A>\r\nX-A: b\nc\r\n\r\n"),
     ]
+    .map(|(what, say)| rejected("9112 2.2", &format!("LF alone {what}"), say))
+    .to_vec()
 }
