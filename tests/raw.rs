@@ -18,6 +18,7 @@ mod raw {
     pub mod framing;
     pub mod host;
     pub mod judge;
+    pub mod node_answers;
     pub mod origin;
     pub mod request_line;
     pub mod row;
@@ -26,7 +27,10 @@ mod raw {
     pub mod strict;
 }
 
-use raw::{answer_run, answers, chunks, connect, cuts, fields, framing, host, request_line, row::Row, run};
+use raw::{
+    answer_run, answers, chunks, connect, cuts, fields, framing, host, node_answers, request_line, row::Row,
+    run,
+};
 use support::{
     nodes::{Manner, Nodes, resin_direct, resin_over},
     resin::Resin,
@@ -84,4 +88,10 @@ async fn answers_on_both_routes(rows: Vec<answer_run::AnswerRow>) {
     let settings = [("RESIN_DEFAULT_PLATFORM_MAX_RETRIES", "0")];
     let (direct, through_node) = tokio::join!(resin_direct(&settings), resin_over(&nodes, 0, &[]));
     answer_run::run(rows, &[&direct, &through_node]).await;
+}
+
+#[tokio::test]
+async fn a_node_opens_a_tunnel_or_it_does_not() {
+    let resin = Resin::start(&[("RESIN_CONNECT_TIMEOUT", "2s")]).await;
+    node_answers::run(node_answers::rows(), &resin).await;
 }

@@ -69,7 +69,7 @@ impl AnswerRow {
 }
 
 pub fn row(rfc: &'static str, what: &str, say: impl Into<String>, end: End, seen: Seen) -> AnswerRow {
-    let script = Script { first: String::new(), say: say.into(), end };
+    let script = Script { say: say.into(), end };
     AnswerRow { rfc, what: what.to_owned(), method: "GET", script, seen, lines: &[], interim: &[] }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     answer_run::{AnswerRow, Seen, row},
-    script::{End, Script},
+    script::End,
 };
 
 const POISON: &str = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison";
@@ -297,15 +297,6 @@ fn status_lines() -> Vec<AnswerRow> {
         let part = &HELLO[..length];
         rows.push(bad("9112 8", &format!("the head ends behind {part:?}"), part).ending(End::Fin));
         rows.push(bad("9112 8", &format!("the head is reset behind {part:?}"), part).ending(End::Rst));
-    }
-    let script = |first: &str| Script { first: first.to_owned(), say: HELLO.to_owned(), end: End::Stays };
-    for (what, first) in [
-        ("an answer", POISON),
-        ("a word", "junk\r\n"),
-        ("an interim answer", "HTTP/1.1 100 Continue\r\n\r\n"),
-    ] {
-        let row = row("9112 9.2", &format!("{what} before the request"), HELLO, End::Stays, Seen::Bad);
-        rows.push(AnswerRow { script: script(first), seen: Seen::Bad, ..row });
     }
     rows
 }

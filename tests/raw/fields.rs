@@ -143,6 +143,18 @@ fn hops() -> Vec<Row> {
             up("9110 7.6.1", &format!("{what}: this hop's"), say(lines), heard.trim_end_matches('\n'))
         })
         .collect();
+    // What asks for another protocol is the last on its connection, whatever comes of it.
+    let settings = "HTTP2-Settings: AAMAAABkAAQAAP__\r\n";
+    for (what, lines) in [
+        ("an Upgrade that Connection does not name", "Upgrade: websocket\r\n".to_owned()),
+        ("an upgrade to h2c", format!("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n{settings}")),
+        (
+            "an upgrade to a list with h2c",
+            format!("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: websocket, h2c\r\n{settings}"),
+        ),
+    ] {
+        rows.push(up_and_end("9110 7.8", &format!("{what}: this hop's"), say(&lines), "GET /it"));
+    }
     let told =
         "Forwarded: for=a\r\nX-Forwarded-For: a\r\nX-Forwarded-Host: b\r\nX-Real-IP: c\r\nVia: 1.1 d\r\n";
     let kept = "GET /it\nForwarded: for=a\nX-Forwarded-For: a\nX-Forwarded-Host: b\nX-Real-IP: c\nVia: 1.1 d";

@@ -27,7 +27,7 @@ pub enum Then {
     Told(u16),
     /// Refused (4xx) by whoever sees it first, and nothing goes up; the canary may, where the connection stays.
     Nowhere,
-    /// Refused by the reader of HTTP: one of these statuses, or a connection that just ends. Nothing goes up.
+    /// Refused as no HTTP: one of these statuses, or a connection that just ends. Nothing goes up.
     Rejected(&'static [u16]),
     /// It breaks in its body: a part may go up, never the whole; the client is told, or just cut off.
     Broken,
@@ -102,7 +102,7 @@ pub fn refused(rfc: &'static str, what: &str, say: impl Into<String>, code: &'st
     row(rfc, what, say, Then::Refused(400, code)).on(&WAYS)
 }
 
-/// Refused by the reader of HTTP, on every way unless it says otherwise.
+/// Refused as no HTTP, on every way unless it says otherwise.
 pub fn rejected(rfc: &'static str, what: &str, say: impl Into<String>) -> Row {
     row(rfc, what, say, Then::Rejected(&[400])).on(&WAYS)
 }

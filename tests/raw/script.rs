@@ -34,8 +34,6 @@ pub enum End {
 
 #[derive(Debug, Clone)]
 pub struct Script {
-    /// Said before anything was asked.
-    pub first: String,
     pub say: String,
     pub end: End,
 }
@@ -86,7 +84,6 @@ async fn converse(
     late: &Notify,
 ) -> Option<()> {
     connection.set_nodelay(true).ok()?;
-    connection.write_all(&latin(&script.first)).await.ok()?;
     let mut ahead = Vec::new();
     loop {
         let asked = next(&mut connection, &mut ahead).await?;
