@@ -122,11 +122,6 @@ impl Client {
         inbound.gate.is_pathless(head)
     }
 
-    /// What ends the connection, where one request is all that it carries at a time.
-    pub(crate) fn line(&self) -> Option<Arc<Notify>> {
-        (!self.multiplexed.load(Ordering::Relaxed)).then(|| Arc::clone(&self.hang_up))
-    }
-
     /// Whether the peer is known to have closed.
     pub(crate) fn has_left(&self) -> bool {
         self.wire.peer_has_left()

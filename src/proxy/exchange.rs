@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version,
-    header::{ALLOW, CONNECTION, HOST, MAX_FORWARDS, UPGRADE},
+    header::{ALLOW, CONNECTION, CONTENT_LENGTH, HOST, MAX_FORWARDS, UPGRADE},
 };
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 
@@ -79,7 +79,7 @@ pub(crate) async fn serve(
         stage: round_trip,
     };
     let upload = recording.upload.clone();
-    let garbled = || upload.as_ref().is_some_and(Upload::client_failed);
+    let garbled = || upload.as_ref().is_some_and(|upload| upload.client_failed() || upload.client_stalled());
     let left = || client.has_left() || garbled();
     let host = if recording.span.is_recording() {
         target.destination.authority.host.to_string()
@@ -107,14 +107,19 @@ pub(crate) async fn serve(
             let error = answer::code(recording.trail.failure.as_ref(), entry);
             refuse(recording, error, entry)
         }
-        Err(Ended::ClientLeft) => broken_off(recording, garbled() && !client.has_left()),
+        Err(Ended::ClientLeft) => {
+            let stalled = upload.as_ref().is_some_and(Upload::client_stalled);
+            let flaw = if stalled { Flaw::slow_body() } else { Flaw::malformed(BROKEN_OFF) };
+            broken_off(recording, &flaw, garbled() && !client.has_left())
+        }
     }
 }
 
+const BROKEN_OFF: &str = "the request's body broke off or is not framed as it should be";
+
 /// The client left, or its body broke off: nobody else is to blame. Only one that `listens` reads this.
-fn broken_off(mut recording: Recording, listens: bool) -> Response<ProxyBody> {
-    let flaw = Flaw::malformed("the request's body broke off or is not framed as it should be");
-    let response = answer::flawed(&flaw);
+fn broken_off(mut recording: Recording, flaw: &Flaw, listens: bool) -> Response<ProxyBody> {
+    let response = answer::flawed(flaw);
     if listens {
         recording.status(response.status().as_u16());
     }
@@ -240,6 +245,10 @@ fn stream(
     let (mut head, incoming) = answered.response.into_parts();
     let version = std::mem::replace(&mut head.version, Version::HTTP_11);
     headers::clean(&mut head.headers, Onward::Response);
+    if head.status == StatusCode::NO_CONTENT {
+        // It would promise a body that cannot come (RFC 9110, section 8.6).
+        head.headers.remove(CONTENT_LENGTH);
+    }
     recording.status(head.status.as_u16());
     let pool = Arc::clone(&worker.pool);
     let body = AnswerBody::new(incoming, version, answered.connection, answered.upload, pool, key);

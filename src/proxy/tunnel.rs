@@ -146,7 +146,7 @@ pub(crate) fn spawn(
 ) {
     let worker = Arc::clone(worker);
     client.open_tunnel();
-    let pulse = worker.watchdog.watch(client.line(), None);
+    let pulse = worker.watchdog.watch(None, None);
     tokio::spawn(async move {
         let client = match on_upgrade.await {
             Ok(upgraded) => Downstream::new(upgraded),

@@ -199,6 +199,9 @@ impl Connection {
                 answer.as_mut().await.err()
             }
             End::TimedOut => {
+                if let Some(upload) = request.upload.as_ref().filter(|upload| !upload.is_over()) {
+                    upload.stood_still();
+                }
                 drop(driver.take());
                 let handed_back = answer.as_mut().await.err().and_then(|mut error| error.take_message());
                 let fault = Fault::timeout(*phase, waited_for(*phase));
