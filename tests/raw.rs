@@ -11,6 +11,7 @@ mod support;
 mod raw {
     pub mod answer_run;
     pub mod answers;
+    pub mod behind;
     pub mod chunks;
     pub mod connect;
     pub mod cuts;
@@ -19,6 +20,7 @@ mod raw {
     pub mod host;
     pub mod judge;
     pub mod node_answers;
+    pub mod node_run;
     pub mod origin;
     pub mod request_line;
     pub mod row;
@@ -28,8 +30,8 @@ mod raw {
 }
 
 use raw::{
-    answer_run, answers, chunks, connect, cuts, fields, framing, host, node_answers, request_line, row::Row,
-    run,
+    answer_run, answers, behind, chunks, connect, cuts, fields, framing, host, node_answers, node_run,
+    request_line, row::Row, run,
 };
 use support::{
     nodes::{Manner, Nodes, resin_direct, resin_over},
@@ -74,8 +76,13 @@ async fn nothing_behind_a_connect_is_taken_for_a_request() {
 }
 
 #[tokio::test]
-async fn what_is_no_answer_is_502_and_what_is_behind_one_is_nobodys() {
+async fn what_is_no_answer_is_502() {
     answers_on_both_routes(answers::rows()).await;
+}
+
+#[tokio::test]
+async fn what_stands_behind_an_answer_is_nobodys() {
+    answers_on_both_routes(behind::rows()).await;
 }
 
 #[tokio::test]
@@ -93,5 +100,5 @@ async fn answers_on_both_routes(rows: Vec<answer_run::AnswerRow>) {
 #[tokio::test]
 async fn a_node_opens_a_tunnel_or_it_does_not() {
     let resin = Resin::start(&[("RESIN_CONNECT_TIMEOUT", "2s")]).await;
-    node_answers::run(node_answers::rows(), &resin).await;
+    node_run::run(node_answers::rows(), &resin).await;
 }
