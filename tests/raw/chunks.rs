@@ -26,7 +26,7 @@ fn sizes() -> Vec<Row> {
         ("a space within", "0 5"),
         ("a vertical tab behind", "5\u{b}"),
         ("a NUL behind", "5\0"),
-        ("a NUL before", "\0005"),
+        ("a NUL before", "\x00005"),
         ("an underscore", "0_5"),
         ("a colon", "5:"),
         ("an equals sign", "5=x"),
