@@ -34,11 +34,7 @@ async fn echo() -> Server {
                     let frame = CloseFrame { code: CloseCode::from(code), reason: "as you wish".into() };
                     let _ = socket.close(Some(frame)).await;
                 }
-                Message::Text(_) | Message::Binary(_) => {
-                    if socket.send(message).await.is_err() {
-                        return;
-                    }
-                }
+                Message::Text(_) | Message::Binary(_) => drop(socket.send(message).await),
                 _ => {}
             }
         }
