@@ -7,6 +7,7 @@
 mod answer;
 mod body;
 mod client;
+mod downstream;
 mod entry;
 mod exchange;
 mod gate;

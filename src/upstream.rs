@@ -18,7 +18,7 @@ mod watchdog;
 mod wire;
 
 pub(crate) use answer::{AnswerBody, Ending};
-pub(crate) use connection::{Answered, Connection, Patience, SendFailure, Unsent};
+pub(crate) use connection::{Answered, Connection, Interim, Patience, SendFailure, Unsent};
 pub(crate) use dial::{Destination, Dialer, Place};
 pub(crate) use error::Fault;
 pub(crate) use link::Link;

@@ -128,7 +128,9 @@ impl Streaming {
                 if self.body.ending() == Ending::Whole {
                     self.recording.ended(Outcome::Whole);
                 } else {
-                    self.pulse().beat();
+                    let pulse = self.pulse();
+                    pulse.awaits_upstream(false);
+                    pulse.beat();
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -145,7 +147,9 @@ impl Streaming {
                 Poll::Ready(None)
             }
             Poll::Pending => {
-                self.pulse().waker.register(cx.waker());
+                let pulse = self.pulse();
+                pulse.awaits_upstream(true);
+                pulse.waker.register(cx.waker());
                 Poll::Pending
             }
         }
@@ -153,7 +157,7 @@ impl Streaming {
 
     fn pulse(&mut self) -> &Pulse {
         let (recording, client) = (&self.recording, &self.client);
-        self.pulse.get_or_insert_with(|| recording.watch(client.line()))
+        self.pulse.get_or_insert_with(|| recording.watch(Some(Arc::clone(&client.hang_up))))
     }
 
     fn expired(&self) -> Option<Fault> {

@@ -32,6 +32,8 @@ pub(crate) struct Gate {
     asks_tunnel: bool,
     /// Heads that were let through.
     heads: u64,
+    /// Which of them ask for the server itself, by a target without a path.
+    pathless: Vec<u64>,
     limits: HeadLimits,
 }
 
@@ -57,7 +59,7 @@ pub(crate) enum Framing {
 
 impl Gate {
     pub(crate) fn new(limits: HeadLimits) -> Self {
-        Self { state: State::Head, scanned: 0, asks_tunnel: false, heads: 0, limits }
+        Self { state: State::Head, scanned: 0, asks_tunnel: false, heads: 0, pathless: Vec::new(), limits }
     }
 
     /// How many of `bytes`, the first of which is the first that was not let through yet, may be read now.
@@ -114,6 +116,9 @@ impl Gate {
         self.scanned = 0;
         self.heads += 1;
         self.asks_tunnel = found.asks_tunnel;
+        if found.pathless {
+            self.pathless.push(self.heads);
+        }
         match found.framing {
             Framing::Length(0) => self.message_ended(),
             Framing::Length(length) => self.state = State::Length(length),
@@ -159,6 +164,13 @@ impl Gate {
     /// Whether what is held back is the beginning of a head.
     pub(crate) fn is_at_head(&self) -> bool {
         self.state == State::Head
+    }
+
+    /// Whether the head of this number has a target without a path. Asked once.
+    pub(crate) fn is_pathless(&mut self, head: u64) -> bool {
+        let before = self.pathless.len();
+        self.pathless.retain(|number| *number > head);
+        self.pathless.len() < before
     }
 
     /// Whether everything passes.

@@ -9,7 +9,7 @@ use std::{
 
 use futures_util::FutureExt;
 use http::{
-    HeaderValue, Request, Response, StatusCode, Version,
+    HeaderValue, Method, Request, Response, StatusCode, Version,
     header::{CONNECTION, UPGRADE},
 };
 use hyper::{
@@ -21,7 +21,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     net::{TcpListener, TcpStream},
-    time::sleep,
+    time::{Instant, sleep},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +34,7 @@ use super::{
     gate::{Flaw, HeadLimits, USUAL_FIELDS},
     headers, refusal,
     roster::Ticket,
+    target::NoPath,
     tunnel,
     worker::Worker,
 };
@@ -42,6 +43,9 @@ use crate::{model::ResinError, upstream::Wire};
 const BACKLOG: i32 = 1024;
 /// What hyper may read at a time; it must be able to hold the largest head.
 const READ_BUFFER: usize = 64 * 1024;
+
+/// The drain has its own limit.
+const FOREVER: Duration = Duration::from_secs(86_400 * 365);
 
 /// One listening socket per thread, all on one port.
 pub(crate) struct Listeners {
@@ -166,7 +170,7 @@ async fn speak_http1(worker: &Arc<Worker>, client: &Arc<Client>, io: ClientIo) {
 }
 
 async fn speak_http2(worker: Arc<Worker>, client: Arc<Client>, io: ClientIo) {
-    let draining = worker.drain.draining();
+    let (draining, patience) = (worker.drain.draining(), worker.patience.idle);
     let (streams, of) = (worker.roster.limits.streams, Arc::clone(&client));
     let HeadLimits { bytes, .. } = worker.roster.limits.head;
     let service = service_fn(move |request| answer_one(Arc::clone(&worker), Arc::clone(&of), request));
@@ -176,8 +180,8 @@ async fn speak_http2(worker: Arc<Worker>, client: Arc<Client>, io: ClientIo) {
         .max_header_list_size(u32::try_from(bytes).unwrap_or(u32::MAX))
         .serve_connection(TokioIo::new(io), service);
     let mut connection = pin!(connection);
-    // The first call to leave is a polite one.
-    let mut told = false;
+    // The first call to leave is a polite one, and gives the other streams time to end.
+    let (mut told, mut last) = (false, pin!(sleep(patience)));
     loop {
         tokio::select! {
             biased;
@@ -186,8 +190,13 @@ async fn speak_http2(worker: Arc<Worker>, client: Arc<Client>, io: ClientIo) {
                 if std::mem::replace(&mut told, true) {
                     return;
                 }
+                last.as_mut().reset(Instant::now() + patience);
             }
-            () = draining.cancelled(), if !told => told = true,
+            () = draining.cancelled(), if !told => {
+                told = true;
+                last.as_mut().reset(Instant::now() + FOREVER);
+            }
+            () = last.as_mut(), if told => return,
         }
         connection.as_mut().graceful_shutdown();
     }
@@ -202,22 +211,19 @@ fn log_end(ended: hyper::Result<()>) {
 async fn answer_one(
     worker: Arc<Worker>,
     client: Arc<Client>,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Result<Response<ProxyBody>, Infallible> {
     let busy = client.begin();
+    if request.method() == Method::OPTIONS && client.is_pathless() {
+        request.extensions_mut().insert(NoPath);
+    }
     let entry = entry::entry(&request);
     let asks_tunnel = entry == Entry::Connect || request.headers().contains_key(UPGRADE);
-    let answered = match head_flaw(&request) {
-        Some(flaw) => Ok(refusal::answer(&worker, &client, &request, &flaw)),
-        None if entry == Entry::Connect => {
-            AssertUnwindSafe(tunnel::serve(&worker, &client, request)).catch_unwind().await
-        }
-        None => AssertUnwindSafe(exchange::serve(&worker, &client, request, entry)).catch_unwind().await,
+    let mut response = match head_flaw(&request) {
+        Some(flaw) => refusal::answer(&worker, &client, &request, &flaw),
+        None if entry == Entry::Connect => survive(tunnel::serve(&worker, &client, request), entry).await,
+        None => survive(exchange::serve(&worker, &client, request, entry), entry).await,
     };
-    let mut response = answered.unwrap_or_else(|_| {
-        tracing::error!("a request ended in a panic; it was answered with 500");
-        answer::refuse(ResinError::InternalError, entry, None)
-    });
     let opens = response.status() == StatusCode::SWITCHING_PROTOCOLS
         || (entry == Entry::Connect && response.status().is_success());
     if asks_tunnel && !opens && client.refuse_tunnel() {
@@ -229,7 +235,28 @@ async fn answer_one(
     Ok(response.map(|body| body.of(busy)))
 }
 
+/// A defect of ours in one request is that request's alone.
+async fn survive(serve: impl Future<Output = Response<ProxyBody>>, entry: Entry) -> Response<ProxyBody> {
+    AssertUnwindSafe(serve).catch_unwind().await.unwrap_or_else(|_| {
+        tracing::error!("a request ended in a panic; it was answered with 500");
+        answer::refuse(ResinError::InternalError, entry, None)
+    })
+}
+
 /// What is wrong with a head of HTTP/2: the gate has seen those of HTTP/1.
 fn head_flaw(request: &Request<Incoming>) -> Option<Flaw> {
     (request.version() == Version::HTTP_2).then(|| headers::flaw(request.uri(), request.headers()))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_in_a_request_is_answered_and_goes_no_further() {
+        let broken = async { panic!("a defect") };
+        let answer = survive(broken, Entry::Forward).await;
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(answer.headers()["x-resin-error"], "INTERNAL_ERROR");
+    }
 }

@@ -44,6 +44,11 @@ impl Flaw {
         Self { status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, ..Self::malformed(sentence) }
     }
 
+    pub(crate) fn slow_body() -> Self {
+        let sentence = "nothing more of the request's body came (RESIN_IDLE_TIMEOUT)";
+        Self { status: StatusCode::REQUEST_TIMEOUT, ..Self::malformed(sentence) }
+    }
+
     pub(crate) fn slow_head() -> Self {
         let sentence = "the head did not come in time (RESIN_HEADER_TIMEOUT)";
         Self { status: StatusCode::REQUEST_TIMEOUT, ..Self::malformed(sentence) }

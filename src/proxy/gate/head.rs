@@ -18,6 +18,8 @@ const MAX_LENGTH: u64 = u64::MAX - 2;
 pub(super) struct Found {
     pub(super) framing: Framing,
     pub(super) asks_tunnel: bool,
+    /// `OPTIONS http://host`, which is not `OPTIONS http://host/`.
+    pub(super) pathless: bool,
 }
 
 /// Where the head at the front of `bytes` ends, once it does. What was searched is remembered in `scanned`.
@@ -75,7 +77,11 @@ pub(super) fn look(head: &[u8], limits: HeadLimits) -> Result<Found, Flaw> {
     if connect && framing != Framing::Length(0) {
         return Err(Flaw::malformed("CONNECT takes no body"));
     }
-    Ok(Found { framing, asks_tunnel: connect || (told.upgrade && minor == 1) })
+    Ok(Found {
+        framing,
+        asks_tunnel: connect || (told.upgrade && minor == 1),
+        pathless: method == "OPTIONS" && is_pathless(target),
+    })
 }
 
 /// The fields that decide, as the client told them.
@@ -169,6 +175,11 @@ fn check_target(method: &str, target: &str) -> Result<(), Flaw> {
         Err(error) if origin_form => Err(Flaw::path(format!("the path is not valid: {error}"))),
         Err(error) => Err(Flaw::host(format!("the request target is not valid: {error}"))),
     }
+}
+
+fn is_pathless(target: &str) -> bool {
+    let behind = target.split_once("://").map(|(_, behind)| behind);
+    behind.is_some_and(|authority| !authority.contains(['/', '?']))
 }
 
 /// What every reader of a path takes (RFC 3986, section 3.3, with `?` for the query).

@@ -1,0 +1,104 @@
+//! HTTP by the byte: what clients, origins and nodes send that a careless proxy misreads, in tables.
+//!
+//! A row says what is sent, what must come of it, and where that is written. Behind each request stands a canary on the
+//! same connection: it is answered where the row's request was understood, and never runs where it was not.
+
+#![allow(clippy::unwrap_used)] // a broken expectation is a failed test
+
+mod support;
+
+#[allow(clippy::unwrap_used, dead_code, unreachable_pub)] // another test binary uses a part of it too
+mod raw {
+    pub mod answer_run;
+    pub mod answers;
+    pub mod behind;
+    pub mod chunks;
+    pub mod connect;
+    pub mod cuts;
+    pub mod fields;
+    pub mod framing;
+    pub mod host;
+    pub mod judge;
+    pub mod node_answers;
+    pub mod node_run;
+    pub mod origin;
+    pub mod request_line;
+    pub mod row;
+    pub mod run;
+    pub mod script;
+    pub mod strict;
+}
+
+use raw::{
+    answer_run, answers, behind, chunks, connect, cuts, fields, framing, host, node_answers, node_run,
+    request_line, row::Row, run,
+};
+use support::{
+    nodes::{Manner, Nodes, resin_direct, resin_over},
+    resin::Resin,
+};
+
+async fn on_both_routes(rows: Vec<Row>) {
+    let nodes = Nodes::http(&[Manner::Good]).await;
+    let (direct, through_node): (Resin, Resin) = tokio::join!(resin_direct(&[]), resin_over(&nodes, 0, &[]));
+    run::run(rows, &direct, &through_node).await;
+}
+
+#[tokio::test]
+async fn the_host_is_one_and_is_a_host() {
+    on_both_routes(host::rows()).await;
+}
+
+#[tokio::test]
+async fn the_request_line_is_read_by_its_grammar() {
+    let rows = [request_line::rows(), request_line::pipelines(), request_line::bare_line_feeds()];
+    on_both_routes(rows.concat()).await;
+}
+
+#[tokio::test]
+async fn a_body_ends_in_one_place_or_is_refused() {
+    on_both_routes(framing::rows()).await;
+}
+
+#[tokio::test]
+async fn chunks_are_read_by_their_grammar() {
+    on_both_routes(chunks::rows()).await;
+}
+
+#[tokio::test]
+async fn fields_are_read_by_their_grammar_and_stay_on_their_hop() {
+    on_both_routes(fields::rows()).await;
+}
+
+#[tokio::test]
+async fn nothing_behind_a_connect_is_taken_for_a_request() {
+    on_both_routes(connect::rows()).await;
+}
+
+#[tokio::test]
+async fn what_is_no_answer_is_502() {
+    answers_on_both_routes(answers::rows()).await;
+}
+
+#[tokio::test]
+async fn what_stands_behind_an_answer_is_nobodys() {
+    answers_on_both_routes(behind::rows()).await;
+}
+
+#[tokio::test]
+async fn a_cut_answer_is_seen_to_be_cut_in_every_version() {
+    answers_on_both_routes(cuts::rows()).await;
+}
+
+async fn answers_on_both_routes(rows: Vec<answer_run::AnswerRow>) {
+    let nodes = Nodes::http(&[Manner::Good]).await;
+    let settings = [("RESIN_DEFAULT_PLATFORM_MAX_RETRIES", "0")];
+    let (direct, through_node) = tokio::join!(resin_direct(&settings), resin_over(&nodes, 0, &[]));
+    answer_run::run(rows, &[&direct, &through_node]).await;
+}
+
+#[tokio::test]
+async fn a_node_opens_a_tunnel_or_it_does_not() {
+    let resin = Resin::start(&[("RESIN_CONNECT_TIMEOUT", "2s")]).await;
+    node_run::run(node_answers::rows(), &resin).await;
+}
