@@ -73,6 +73,7 @@ impl Script {
             stream: parking_lot::Mutex::new(Socket::Script(script)),
             accepted: 0.into(),
             armed: false.into(),
+            wary: false.into(),
             peer: ([127, 0, 0, 1], 1).into(),
         };
         (Arc::new(wire), seen)
