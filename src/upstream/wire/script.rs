@@ -74,6 +74,7 @@ impl Script {
             accepted: 0.into(),
             armed: false.into(),
             interim: 0.into(),
+            wary: false.into(),
             peer: ([127, 0, 0, 1], 1).into(),
         };
         (Arc::new(wire), seen)
