@@ -176,3 +176,6 @@ impl Errand for OpenTunnel<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
