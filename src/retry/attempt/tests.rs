@@ -65,7 +65,8 @@ async fn judge(row: &Row, run: &Run, tally: &mut Tally) {
         }
         Outcome::Sent => {
             let accepted = run.new.accepted() + run.old.as_ref().map_or(0, Peer::accepted);
-            assert!(accepted > 0, "{}", told("provable, but not proven"));
+            let proven = if sends_notices(row) { accepted } else { through };
+            assert!(proven > 0, "{}", told("provable, but not proven"));
             tally.sent += 1;
         }
         Outcome::Dropped { written } => {
@@ -90,12 +91,16 @@ async fn judge(row: &Row, run: &Run, tally: &mut Tally) {
 fn of_requests(row: &Row, peer: Option<&Peer>) -> usize {
     let Some(peer) = peer.filter(|peer| peer.has_begun()) else { return 0 };
     let through = peer.of_requests();
-    // What is no TLS is answered by an alert, new keys by a receipt: a part of these may be all that got through.
-    let answered_to = |read: &Read| matches!(read, Read::Garbage | Read::NewKeys);
-    if row.tls && row.plan.reads.iter().any(answered_to) && peer.heard().is_empty() && through < NOTICE {
+    // A part of a notice may be all that got through.
+    if sends_notices(row) && peer.heard().is_empty() && through < NOTICE {
         return 0;
     }
     through
+}
+
+/// What is no TLS is answered by an alert, new keys by a receipt.
+fn sends_notices(row: &Row) -> bool {
+    row.tls && row.plan.reads.iter().any(|read| matches!(read, Read::Garbage | Read::NewKeys))
 }
 
 /// Whether a look into the parked connection's socket shows that it is of no use any more.

@@ -147,3 +147,27 @@ async fn an_early_answer_is_read_although_the_upload_can_no_longer_be_written() 
     let answer = connection.send(request(true), PATIENCE, &mut phase).await;
     assert_eq!(answer.unwrap().response.status(), 200);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_is_not_lost_where_its_task_has_used_up_its_budget() {
+    // tokio tells such a task "not yet" although all is there; here the connection ends with its answer.
+    for reads in [vec![Read::Answer], vec![Read::Answer, Read::Fin], vec![Read::Answer, Read::Rst]] {
+        let peer = Peer::plain(Plan { writes: vec![], reads: reads.clone(), when: When::AfterAWrite });
+        let wire = peer.wire();
+        let link = Link::over(Arc::clone(&wire), Hop::Plain(Counted(wire)));
+        let connection = Connection::over(link).await.unwrap();
+        let mut phase = Phase::Send;
+        let mut attempt = pin!(connection.send(request(false), PATIENCE, &mut phase));
+        tokio::task::yield_now().await; // with a budget of its own
+        let mut polls = 0;
+        let answer = poll_fn(|cx| {
+            polls += 1;
+            // The request must have got under way.
+            while polls > 1 && tokio::task::coop::has_budget_remaining() {
+                let _used = pin!(tokio::task::coop::consume_budget()).poll(cx);
+            }
+            attempt.as_mut().poll(cx)
+        });
+        assert_eq!(answer.await.unwrap().response.status(), 200, "{reads:?}");
+    }
+}
