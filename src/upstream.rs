@@ -27,6 +27,10 @@ pub(crate) use link::Link;
 pub(crate) use pool::{Found, Key, Limits as PoolLimits, Pool};
 pub(crate) use targets::Targets;
 pub(crate) use tls::{Trust, TrustError, client_config};
+#[cfg(test)]
+pub(crate) use upload::Source;
 pub(crate) use upload::Upload;
 pub(crate) use watchdog::{Pulse, Watchdog};
+#[cfg(test)]
+pub(crate) use wire::script;
 pub(crate) use wire::{Counted, Wire};

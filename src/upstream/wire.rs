@@ -163,7 +163,7 @@ macro_rules! on_socket {
 }
 
 #[cfg(test)]
-pub(super) mod script;
+pub(crate) mod script;
 
 /// The IO that everything above is built on: a [`Wire`] that counts.
 #[derive(Debug)]
