@@ -16,8 +16,12 @@ mod raw {
     pub mod connect;
     pub mod cuts;
     pub mod fields;
+    pub mod frames;
     pub mod framing;
     pub mod host;
+    pub mod http2;
+    pub mod http2_forms;
+    pub mod http2_run;
     pub mod judge;
     pub mod node_answers;
     pub mod node_run;
@@ -30,8 +34,8 @@ mod raw {
 }
 
 use raw::{
-    answer_run, answers, behind, chunks, connect, cuts, fields, framing, host, node_answers, node_run,
-    request_line, row::Row, run,
+    answer_run, answers, behind, chunks, connect, cuts, fields, framing, host, http2, http2_forms, http2_run,
+    node_answers, node_run, request_line, row::Row, run,
 };
 use support::{
     nodes::{Manner, Nodes, resin_direct, resin_over},
@@ -101,4 +105,16 @@ async fn answers_on_both_routes(rows: Vec<answer_run::AnswerRow>) {
 async fn a_node_opens_a_tunnel_or_it_does_not() {
     let resin = Resin::start(&[("RESIN_CONNECT_TIMEOUT", "2s")]).await;
     node_run::run(node_answers::rows(), &resin).await;
+}
+
+#[tokio::test]
+async fn nothing_of_http2_becomes_something_else_further_on() {
+    let resin = resin_direct(&[]).await;
+    http2_run::run([http2::rows(), http2_forms::rows()].concat(), &resin).await;
+}
+
+#[tokio::test]
+async fn a_flood_of_frames_is_bounded_and_others_are_served() {
+    let resin = resin_direct(&[]).await;
+    http2_run::floods(&resin).await;
 }
