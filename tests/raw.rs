@@ -31,11 +31,12 @@ mod raw {
     pub mod run;
     pub mod script;
     pub mod strict;
+    pub mod upgrades;
 }
 
 use raw::{
     answer_run, answers, behind, chunks, connect, cuts, fields, framing, host, http2, http2_forms, http2_run,
-    node_answers, node_run, request_line, row::Row, run,
+    node_answers, node_run, request_line, row::Row, run, upgrades,
 };
 use support::{
     nodes::{Manner, Nodes, resin_direct, resin_over},
@@ -117,4 +118,11 @@ async fn nothing_of_http2_becomes_something_else_further_on() {
 async fn a_flood_of_frames_is_bounded_and_others_are_served() {
     let resin = resin_direct(&[]).await;
     http2_run::floods(&resin).await;
+}
+
+#[tokio::test]
+async fn what_is_sent_behind_an_upgrade_is_the_new_protocols_or_nobodys() {
+    let nodes = Nodes::http(&[Manner::Good]).await;
+    let (direct, through_node) = tokio::join!(resin_direct(&[]), resin_over(&nodes, 0, &[]));
+    upgrades::run(&[&direct, &through_node]).await;
 }
