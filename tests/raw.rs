@@ -12,6 +12,7 @@ mod raw {
     pub mod answer_run;
     pub mod answers;
     pub mod behind;
+    pub mod challenges;
     pub mod chunks;
     pub mod connect;
     pub mod cuts;
@@ -35,8 +36,8 @@ mod raw {
 }
 
 use raw::{
-    answer_run, answers, behind, chunks, connect, cuts, fields, framing, host, http2, http2_forms, http2_run,
-    node_answers, node_run, request_line, row::Row, run, upgrades,
+    answer_run, answers, behind, challenges, chunks, connect, cuts, fields, framing, host, http2,
+    http2_forms, http2_run, node_answers, node_run, request_line, row::Row, run, upgrades,
 };
 use support::{
     nodes::{Manner, Nodes, resin_direct, resin_over},
@@ -125,4 +126,10 @@ async fn what_is_sent_behind_an_upgrade_is_the_new_protocols_or_nobodys() {
     let nodes = Nodes::http(&[Manner::Good]).await;
     let (direct, through_node) = tokio::join!(resin_direct(&[]), resin_over(&nodes, 0, &[]));
     upgrades::run(&[&direct, &through_node]).await;
+}
+
+#[tokio::test]
+async fn what_is_sent_behind_a_challenge_runs_only_where_nothing_is_in_doubt() {
+    let resin = resin_direct(&[("RESIN_PROXY_TOKEN", "tok")]).await;
+    challenges::run(&resin).await;
 }
