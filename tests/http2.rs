@@ -64,6 +64,26 @@ async fn a_tunnel_is_one_stream_among_others() {
 }
 
 #[tokio::test]
+async fn a_connection_with_an_open_tunnel_does_not_idle() {
+    let resin =
+        resin_direct(&[("RESIN_CLIENT_IDLE_TIMEOUT", "100ms"), ("RESIN_HEADER_TIMEOUT", "100ms")]).await;
+    let server = echo().await;
+    let mut sender = http2::<Empty<Bytes>>(&resin).await;
+    let opened = sender.send_request(connect(&server.address.to_string())).await.unwrap();
+    let mut tunnel = TokioIo::new(hyper::upgrade::on(opened).await.unwrap());
+    let mut plain = Client::of(&resin).await;
+    assert_eq!(plain.connect(&server.address.to_string()).await.status, 200);
+    tokio::time::sleep(std::time::Duration::from_millis(800)).await; // many times what an idle one has
+    tunnel.write_all(b"still there").await.unwrap();
+    let mut back = [0; 11];
+    soon("the echo", tunnel.read_exact(&mut back)).await.unwrap();
+    assert_eq!(&back, b"still there");
+    plain.say("and this").await;
+    soon("the echo", plain.wire.take(8, &mut Vec::new())).await.unwrap();
+    assert!(sender.ready().await.is_ok());
+}
+
+#[tokio::test]
 async fn a_refused_connect_is_told_as_over_http1() {
     let resin = Resin::start(&[("RESIN_PROXY_TOKEN", "tok")]).await;
     let nodes = Nodes::http(&[Manner::Refuse(503)]).await;

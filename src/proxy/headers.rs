@@ -7,6 +7,7 @@ use http::{
 };
 
 use super::gate::Flaw;
+use crate::model::Authority;
 
 /// Reverse requests come from clients that do not know of a proxy: what others said of their identity stays here.
 const FORWARDING_IDENTITY: [&str; 6] =
@@ -26,17 +27,31 @@ pub(crate) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     if asked { headers.get(UPGRADE).cloned() } else { None }
 }
 
-/// What makes a head of HTTP/2 say two things: a `Host` that is not its `:authority` (RFC 9113, section 8.3.1).
+/// What makes a head of HTTP/2 say two things, or nothing certain (RFC 9113, section 8.3.1): what the gate finds in one
+/// of HTTP/1, as far as it can be there.
 pub(crate) fn flaw(uri: &Uri, headers: &HeaderMap) -> Option<Flaw> {
     let mut hosts = headers.get_all(HOST).iter();
-    let host = hosts.next()?;
+    let host = hosts.next();
     if hosts.next().is_some() {
         return Some(Flaw::host("there is more than one Host"));
     }
-    let same = uri
-        .authority()
-        .is_some_and(|authority| authority.as_str().as_bytes().eq_ignore_ascii_case(host.as_bytes()));
-    (!same).then(|| Flaw::host("the Host is not the :authority"))
+    if headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some() {
+        return Some(Flaw::malformed("there is more than one Content-Length"));
+    }
+    if uri.path_and_query().is_some_and(|path| path.as_str().starts_with('?')) {
+        return Some(Flaw::path("the :path does not begin with a slash"));
+    }
+    let authority = uri.authority().map(|authority| authority.as_str().as_bytes());
+    match (authority, host.map(HeaderValue::as_bytes)) {
+        (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => {
+            Some(Flaw::host("the Host is not the :authority"))
+        }
+        (Some(authority), _) | (None, Some(authority)) => {
+            let checked = std::str::from_utf8(authority).map(Authority::check);
+            (checked != Ok(Ok(()))).then(|| Flaw::host("the :authority is not valid"))
+        }
+        (None, None) => Some(Flaw::host("there is neither :authority nor Host")),
+    }
 }
 
 /// Removes what belongs to this hop, and what is nobody's business further on.

@@ -150,6 +150,8 @@ pub(crate) fn spawn(
 ) {
     let worker = Arc::clone(worker);
     client.open_tunnel();
+    // Its connection idles not while it is open.
+    let busy = client.begin();
     let pulse = worker.watchdog.watch(None, None);
     tokio::spawn(async move {
         let client = match on_upgrade.await {
@@ -169,7 +171,7 @@ pub(crate) fn spawn(
         let tunnel =
             Tunnel { up: Flow::default(), down: Flow::default(), recording, kind, pulse, _open: open };
         tunnel.run(client, link, &worker.buffers).await;
-        drop(ticket);
+        drop((ticket, busy));
     });
 }
 
