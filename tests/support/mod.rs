@@ -10,6 +10,7 @@ pub mod otlp;
 pub mod postgres;
 pub mod resin;
 pub mod secrets;
+pub mod site;
 pub mod tls;
 pub mod wire;
 pub mod world;

@@ -245,6 +245,11 @@ impl Resin {
         self.process.pid()
     }
 
+    /// Waits until a line of the log satisfies this.
+    pub async fn stderr_line(&self, what: &str, matches: impl Fn(&str) -> bool) -> String {
+        self.process.stderr_line(what, matches).await
+    }
+
     pub fn stderr(&self) -> String {
         self.process.stderr()
     }
