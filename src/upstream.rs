@@ -8,7 +8,7 @@ mod answer;
 mod connection;
 mod dial;
 mod error;
-mod handshake;
+pub(crate) mod handshake;
 mod link;
 mod pool;
 mod targets;
