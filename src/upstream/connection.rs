@@ -28,7 +28,9 @@ use tokio::{
 
 use super::{
     error::Fault,
+    habit::Life,
     link::Link,
+    pool::announced_limit,
     upload::{Shell, Upload},
     wire::Wire,
 };
@@ -43,7 +45,11 @@ pub(crate) struct Connection {
     driver: Driver,
     wire: Arc<Wire>,
     tls: bool,
+    /// How long it had idled when it was taken out of the pool: its peer may be about to leave it.
+    pub(super) idled: Option<Duration>,
     pub(super) born: Instant,
+    /// How long it may idle, where its peer said so with its last answer.
+    pub(super) idle_limit: Option<Duration>,
 }
 
 /// A request of which nothing was written: the head as it was made once, and the untouched body.
@@ -90,7 +96,9 @@ pub(crate) struct Remains {
     ended: bool,
     wire: Arc<Wire>,
     tls: bool,
+    idled: Option<Duration>,
     born: Instant,
+    idle_limit: Option<Duration>,
 }
 
 /// Why there is no answer.
@@ -125,14 +133,26 @@ impl Connection {
         builder.max_buf_size(MAX_BUFFER).max_header_size(MAX_HEAD);
         let handshake = builder.handshake(TokioIo::new(link)).await;
         let (sender, driver) = handshake.map_err(|error| Fault::http(Phase::Send, &error))?;
-        Ok(Self { sender, driver, wire, tls, born: Instant::now() })
+        Ok(Self { sender, driver, wire, tls, idled: None, born: Instant::now(), idle_limit: None })
     }
 
     pub(crate) fn wire(&self) -> &Arc<Wire> {
         &self.wire
     }
 
-    /// The last look before a reused connection is written to: false where the peer has closed it or spoken on it.
+    /// Its life so far, where it is to be used again.
+    pub(crate) fn life(&self) -> Option<Life> {
+        self.idled.map(|idled| Life { born: self.born, idled })
+    }
+
+    /// Whether it is known to have ended. Asks no more than what the runtime has been told; also takes in session tickets
+    /// and key updates, so that the look before the first write does not take them for an answer.
+    pub(super) fn has_ended(&mut self) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        self.driver.poll_without_shutdown(&mut context).is_ready()
+    }
+
+    /// A look at an idle connection: false where the peer has closed it or spoken on it.
     pub(crate) fn is_alive(&mut self) -> bool {
         if is_quiet(&self.wire) {
             return true;
@@ -141,8 +161,7 @@ impl Connection {
             return false;
         }
         // Session tickets and key updates are no answer: let TLS take them, then look again.
-        let mut context = Context::from_waker(Waker::noop());
-        self.driver.poll_without_shutdown(&mut context).is_pending() && is_quiet(&self.wire)
+        !self.has_ended() && is_quiet(&self.wire)
     }
 
     /// Sends the request and waits for the head of its response. `phase` tells where it stands, also when it is dropped.
@@ -152,10 +171,13 @@ impl Connection {
         patience: Patience,
         phase: &mut Phase,
     ) -> Result<Answered, SendFailure> {
-        let Self { mut sender, driver, wire, tls, born } = self;
+        let Self { mut sender, driver, wire, tls, idled, born, .. } = self;
         let shell = Shell::new(request.upload.as_ref(), &wire);
         *phase = Phase::Send;
         wire.arm();
+        if idled.is_some() {
+            wire.be_wary();
+        }
         let mut driver = Some(driver);
         let mut ended = false;
         // Without this a task that has used up its budget would be told "pending" by an answer that is there.
@@ -190,7 +212,8 @@ impl Connection {
                     return Err(SendFailure::Sent { fault });
                 }
                 let Unsent { upload, .. } = request;
-                let connection = Remains { sender, driver, ended, wire, tls, born };
+                let idle_limit = announced_limit(response.headers());
+                let connection = Remains { sender, driver, ended, wire, tls, idled, born, idle_limit };
                 return Ok(Answered { response, connection, upload });
             }
             End::Endless => {
@@ -304,7 +327,15 @@ impl Remains {
         if driver.poll_without_shutdown(&mut context).is_ready() || !self.sender.is_ready() {
             return None;
         }
-        Some(Connection { sender: self.sender, driver, wire: self.wire, tls: self.tls, born: self.born })
+        Some(Connection {
+            sender: self.sender,
+            driver,
+            wire: self.wire,
+            tls: self.tls,
+            idled: self.idled,
+            born: self.born,
+            idle_limit: self.idle_limit,
+        })
     }
 
     /// The link and the bytes that were read behind the head: what a 101 leaves.

@@ -31,6 +31,8 @@ pub(crate) struct Wire {
     armed: AtomicBool,
     /// Interim answers to the request.
     interim: AtomicU32,
+    /// The next write is preceded by a look at whether the peer has left.
+    wary: AtomicBool,
     peer: SocketAddr,
 }
 
@@ -43,6 +45,7 @@ impl Wire {
             accepted: AtomicU64::new(0),
             armed: AtomicBool::new(false),
             interim: AtomicU32::new(0),
+            wary: AtomicBool::new(false),
             peer,
         }))
     }
@@ -56,6 +59,29 @@ impl Wire {
         self.accepted.store(0, Ordering::Relaxed);
         self.interim.store(0, Ordering::Relaxed);
         self.armed.store(true, Ordering::Relaxed);
+    }
+
+    /// Looks at the connection right before its next write, and fails that where the peer has closed or spoken.
+    ///
+    /// Here and no earlier: between a look when the connection is taken and the write lies the making of the head (and
+    /// of a TLS record), and a peer that hangs up meanwhile would leave the request uncertain.
+    pub(crate) fn be_wary(&self) {
+        self.wary.store(true, Ordering::Relaxed);
+    }
+
+    /// What the look says, where one is due.
+    fn look(&self) -> io::Result<()> {
+        if !self.wary.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        match self.peek() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.wary.store(false, Ordering::Relaxed);
+                Ok(())
+            }
+            // It stays wary: whoever tries again gets no further.
+            _ => Err(io::ErrorKind::ConnectionReset.into()),
+        }
     }
 
     /// No request is being sent any more: write errors are errors.
@@ -137,7 +163,7 @@ macro_rules! on_socket {
 }
 
 #[cfg(test)]
-pub(super) mod script;
+pub(crate) mod script;
 
 /// The IO that everything above is built on: a [`Wire`] that counts.
 #[derive(Debug)]
@@ -172,6 +198,7 @@ impl AsyncRead for Counted {
 
 impl AsyncWrite for Counted {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.0.look()?;
         let written = on_socket!(self, stream => Pin::new(stream).poll_write(cx, buf));
         self.counted(written)
     }
@@ -181,6 +208,7 @@ impl AsyncWrite for Counted {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.0.look()?;
         let written = on_socket!(self, stream => Pin::new(stream).poll_write_vectored(cx, bufs));
         self.counted(written)
     }
