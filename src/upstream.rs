@@ -9,7 +9,7 @@ mod connection;
 mod dial;
 mod error;
 mod habit;
-mod handshake;
+pub(crate) mod handshake;
 mod link;
 mod pool;
 mod targets;

@@ -77,7 +77,7 @@ pub(crate) async fn http_connect(
 }
 
 /// The status and length of the head in `bytes`, once it is whole.
-fn status(bytes: &[u8]) -> Result<Option<(u16, usize)>, DialError> {
+pub(crate) fn status(bytes: &[u8]) -> Result<Option<(u16, usize)>, DialError> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut response = httparse::Response::new(&mut fields);
     match response.parse(bytes) {

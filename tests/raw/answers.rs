@@ -218,7 +218,7 @@ fn heads() -> Vec<AnswerRow> {
     for (what, fields) in [
         ("ten thousand fields", many),
         ("a field of 300 KiB", long(300 * 1024)),
-        ("a field of 2 MiB", long(2 * 1024 * 1024)),
+        ("a field of a megabyte", long(1024 * 1024)),
     ] {
         let say = format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: 5\r\n\r\nhello");
         rows.push(bad("9110 5.4", what, say));

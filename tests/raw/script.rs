@@ -107,9 +107,12 @@ async fn converse(
                 connection.set_zero_linger().ok()?;
                 return None;
             }
-            End::Again(bytes) => loop {
-                connection.write_all(&latin(bytes)).await.ok()?;
-            },
+            End::Again(bytes) => {
+                let many = latin(bytes).repeat(100);
+                loop {
+                    connection.write_all(&many).await.ok()?;
+                }
+            }
             End::Echo => {
                 connection.write_all(&ahead).await.ok()?;
                 let (mut from, mut to) = connection.split();
