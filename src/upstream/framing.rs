@@ -40,7 +40,8 @@ mod tests {
     #[test]
     fn an_answer_that_can_be_ended_in_two_places_is_told() {
         let (length, coding) = ("content-length", "transfer-encoding");
-        let table: [(Version, &[(&str, &str)], bool); 14] = [
+        type Row<'t> = (Version, &'t [(&'t str, &'t str)], bool);
+        let table: [Row<'_>; 14] = [
             (Version::HTTP_11, &[], false),
             (Version::HTTP_11, &[(length, "5")], false),
             (Version::HTTP_10, &[(length, "0")], false),
