@@ -186,3 +186,6 @@ impl Errand for OpenTunnel<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -49,6 +49,8 @@ pub(crate) enum Ended {
     NoNodes,
     /// The last attempt failed.
     Failed,
+    /// The target may not be asked for; nobody is to blame.
+    Denied,
     /// The client left; nobody is to blame.
     ClientLeft,
 }
@@ -171,10 +173,15 @@ impl Plan<'_> {
                 (None, fault, if client_left { End::ClientLeft } else { End::Uncertain })
             }
             Failed::Unsent { request, fault } if client_left => (Some(request), fault, End::ClientLeft),
+            Failed::Unsent { request, fault } if fault.denied => (Some(request), fault, End::Denied),
             Failed::Unsent { request, fault } if fault.exhausted => (Some(request), fault, End::Exhausted),
             Failed::Unsent { request, fault } => (Some(request), fault, End::Unwritten),
         };
         let verdict = verdict(end, left, Instant::now());
+        if end == End::Denied {
+            trail.denied(verdict);
+            return (None, Ended::Denied);
+        }
         let (fault, ended) = match end {
             End::ClientLeft => {
                 (Fault::new(fault.phase, ErrKind::Canceled, "the client went away"), Ended::ClientLeft)
@@ -189,18 +196,4 @@ impl Plan<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_attempt_may_eat_the_time_of_those_that_may_follow() {
-        let now = Instant::now();
-        let at = |seconds: u64| now + Duration::from_secs(seconds);
-        let connect = Duration::from_secs(5);
-        assert_eq!(share(now, at(15), connect, 2, 10), at(5));
-        assert_eq!(share(now, at(9), connect, 2, 10), at(3));
-        assert_eq!(share(now, at(9), connect, 16, 3), at(3));
-        assert_eq!(share(now, at(4), connect, 0, 10), at(4));
-        assert_eq!(share(now, now, connect, 3, 10), now);
-    }
-}
+mod tests;

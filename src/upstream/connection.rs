@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, Method, Request, Response, Uri, Version};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::{
     body::Incoming,
     client::conn::http1::{self, SendRequest},
@@ -25,6 +25,7 @@ use tokio::{
 
 use super::{
     error::Fault,
+    framing::ambiguous,
     habit::Life,
     link::Link,
     pool::announced_limit,
@@ -57,6 +58,13 @@ pub(crate) struct Unsent {
     pub(crate) uri: Uri,
     pub(crate) headers: HeaderMap,
     pub(crate) upload: Option<Upload>,
+    /// Who is told of interim answers.
+    pub(crate) interim: Option<Arc<dyn Interim>>,
+}
+
+/// Takes the answers that come before the answer (1xx, but not 100 and 101).
+pub(crate) trait Interim: std::fmt::Debug + Send + Sync {
+    fn relay(&self, status: StatusCode, fields: &HeaderMap);
 }
 
 /// How long sending and waiting may take.
@@ -106,6 +114,8 @@ enum End {
     Failed(http1_error::TrySend),
     DriverEnded,
     TimedOut,
+    /// One interim answer after the other, and no end of them.
+    Endless,
 }
 
 mod http1_error {
@@ -117,7 +127,9 @@ impl Connection {
     pub(crate) async fn over(link: Link) -> Result<Self, Fault> {
         let wire = Arc::clone(link.wire());
         let tls = link.is_tls();
-        let handshake = http1::Builder::new().max_buf_size(MAX_BUFFER).handshake(TokioIo::new(link)).await;
+        let mut builder = http1::Builder::new();
+        builder.max_buf_size(MAX_BUFFER).max_header_size(MAX_HEAD);
+        let handshake = builder.handshake(TokioIo::new(link)).await;
         let (sender, driver) = handshake.map_err(|error| Fault::http(Phase::Send, &error))?;
         Ok(Self { sender, driver, wire, tls, idled: None, born: Instant::now(), idle_limit: None })
     }
@@ -167,16 +179,20 @@ impl Connection {
         let mut driver = Some(driver);
         let mut ended = false;
         // Without this a task that has used up its budget would be told "pending" by an answer that is there.
-        let mut answer = pin!(unconstrained(sender.try_send_request(request.to_http(shell))));
+        let mut answer = pin!(unconstrained(sender.try_send_request(request.to_http(shell, &wire))));
         let mut clock = Clock::new(patience, request.upload.as_ref());
         let mut timer = pin!(sleep(clock.first()));
 
         let end = poll_fn(|cx| {
             ended = driver.as_mut().is_some_and(|driver| driver.poll_without_shutdown(cx).is_ready());
             match answer.as_mut().poll(cx) {
+                Poll::Ready(Ok(_)) if wire.interim_answers() > MAX_INTERIM => {
+                    return Poll::Ready(End::Endless);
+                }
                 Poll::Ready(Ok(response)) => return Poll::Ready(End::Answer(response)),
                 Poll::Ready(Err(error)) => return Poll::Ready(End::Failed(error)),
                 Poll::Pending if ended => return Poll::Ready(End::DriverEnded),
+                Poll::Pending if wire.interim_answers() > MAX_INTERIM => return Poll::Ready(End::Endless),
                 Poll::Pending => {}
             }
             let uploading = request.upload.as_ref().is_some_and(|upload| !upload.is_over());
@@ -189,10 +205,18 @@ impl Connection {
 
         let failed = match end {
             End::Answer(response) => {
+                if let Some(said_twice) = ambiguous(&response) {
+                    let fault = Fault::new(Phase::ResponseHead, ErrKind::ProtocolError, said_twice);
+                    return Err(SendFailure::Sent { fault });
+                }
                 let Unsent { upload, .. } = request;
                 let idle_limit = announced_limit(response.headers());
                 let connection = Remains { sender, driver, ended, wire, tls, idled, born, idle_limit };
                 return Ok(Answered { response, connection, upload });
+            }
+            End::Endless => {
+                let fault = Fault::new(*phase, ErrKind::ProtocolError, "interim answers without end");
+                return Err(SendFailure::Sent { fault });
             }
             End::Failed(error) => Some(error),
             // hyper's half is dropped first: what is left resolves at once, and nobody can write any more.
@@ -201,6 +225,9 @@ impl Connection {
                 answer.as_mut().await.err()
             }
             End::TimedOut => {
+                if let Some(upload) = request.upload.as_ref().filter(|upload| !upload.is_over()) {
+                    upload.stood_still();
+                }
                 drop(driver.take());
                 let handed_back = answer.as_mut().await.err().and_then(|mut error| error.take_message());
                 let fault = Fault::timeout(*phase, waited_for(*phase));
@@ -231,6 +258,9 @@ fn judge(request: Unsent, wire: &Wire, handed_back: bool, fault: Fault) -> SendF
 }
 
 const MAX_BUFFER: usize = 256 * 1024;
+/// The largest head that an answer may have.
+const MAX_HEAD: usize = 64 * 1024;
+const MAX_INTERIM: u32 = 64;
 
 fn waited_for(phase: Phase) -> &'static str {
     if phase == Phase::ResponseHead { "waiting for the response head" } else { "sending the request" }
@@ -242,8 +272,15 @@ fn is_quiet(wire: &Wire) -> bool {
 
 impl Unsent {
     /// The request as it goes to hyper this time. The original stays here.
-    fn to_http(&self, shell: Shell) -> Request<Shell> {
+    fn to_http(&self, shell: Shell, wire: &Arc<Wire>) -> Request<Shell> {
         let mut request = Request::new(shell);
+        let (wire, interim) = (Arc::clone(wire), self.interim.clone());
+        hyper::ext::on_informational(&mut request, move |answer| {
+            wire.answered_interim();
+            if let Some(interim) = interim.as_ref().filter(|_| answer.status() != StatusCode::CONTINUE) {
+                interim.relay(answer.status(), answer.headers());
+            }
+        });
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = self.headers.clone();

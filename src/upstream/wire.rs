@@ -9,7 +9,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     task::{Context, Poll},
 };
@@ -29,6 +29,8 @@ pub(crate) struct Wire {
     accepted: AtomicU64,
     /// A request is being sent: a write that fails behind its first byte waits for the answer instead.
     armed: AtomicBool,
+    /// Interim answers to the request.
+    interim: AtomicU32,
     /// The next write is preceded by a look at whether the peer has left.
     wary: AtomicBool,
     peer: SocketAddr,
@@ -48,6 +50,7 @@ impl Wire {
             stream: Mutex::new(Socket::Tcp(stream)),
             accepted: AtomicU64::new(0),
             armed: AtomicBool::new(false),
+            interim: AtomicU32::new(0),
             wary: AtomicBool::new(false),
             peer,
         }))
@@ -60,6 +63,7 @@ impl Wire {
     /// Starts the count for the next request.
     pub(crate) fn arm(&self) {
         self.accepted.store(0, Ordering::Relaxed);
+        self.interim.store(0, Ordering::Relaxed);
         self.armed.store(true, Ordering::Relaxed);
     }
 
@@ -89,6 +93,16 @@ impl Wire {
     /// No request is being sent any more: write errors are errors.
     pub(crate) fn disarm(&self) {
         self.armed.store(false, Ordering::Relaxed);
+    }
+
+    /// Counts an interim answer.
+    pub(crate) fn answered_interim(&self) {
+        self.interim.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Interim answers since [`Wire::arm`].
+    pub(crate) fn interim_answers(&self) -> u32 {
+        self.interim.load(Ordering::Relaxed)
     }
 
     /// Bytes that the socket accepted since [`Wire::arm`].
@@ -155,7 +169,7 @@ macro_rules! on_socket {
 }
 
 #[cfg(test)]
-pub(super) mod script;
+pub(crate) mod script;
 
 /// The IO that everything above is built on: a [`Wire`] that counts.
 #[derive(Debug)]
