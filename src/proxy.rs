@@ -7,6 +7,8 @@
 mod answer;
 mod body;
 mod client;
+#[cfg(test)]
+mod cost;
 mod entry;
 mod exchange;
 mod headers;

@@ -79,6 +79,14 @@ async fn judge(row: &Row, run: &Run, tally: &mut Tally) {
     if lies_there_before_the_request(row) {
         assert_eq!(old, 0, "{}", told("written to a connection that its peer had left or spoken on"));
     }
+    for peer in run.old.iter().chain([&run.new]) {
+        // Whoever wound the connection up in an orderly way would write what waits in its buffers.
+        assert!(
+            !peer.was_written_to_after_its_end(),
+            "{}",
+            told("nothing was written, then the end was read")
+        );
+    }
     let tries = run.tries();
     run.open();
     for _ in 0..3 {

@@ -99,6 +99,7 @@ impl Peer {
             stream: Mutex::new(Socket::Script(Script(Arc::clone(&self.0)))),
             accepted: 0.into(),
             armed: false.into(),
+            ended: false.into(),
             peer: ([127, 0, 0, 1], 1).into(),
         })
     }
@@ -131,6 +132,11 @@ impl Peer {
     /// Of these, what can be a request's: over TLS all but whole records that are too short for one.
     pub(crate) fn of_requests(&self) -> usize {
         self.0.lock().of_requests()
+    }
+
+    /// Whether its end had been read with nothing written before, and something of a request came all the same.
+    pub(crate) fn was_written_to_after_its_end(&self) -> bool {
+        self.0.lock().was_written_to_after_its_end()
     }
 
     /// What the peer could read since the plan began, decrypted.

@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, mpsc},
 };
 
-use super::world::{exchange, is_parked, over_tcp, pool};
+use super::world::{exchange, is_parked, keep, over_tcp, park, pool};
 use crate::upstream::{
     Wire,
     script::{Plan, Read, When},
@@ -79,22 +79,54 @@ async fn a_parked_connection_that_its_peer_has_closed_unnoticed_is_not_written_t
     assert_eq!(closed.await, ("second".to_owned(), 0));
 }
 
+/// All that makes a connection useless, over TLS or not.
+fn spoilers(tls: bool) -> impl Iterator<Item = Read> {
+    let all = [Read::Junk, Read::Answer, Read::Part, Read::Fin, Read::Rst, Read::Garbage, Read::CloseNotify];
+    all.into_iter().filter(move |read| tls || *read != Read::CloseNotify)
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_comes_right_behind_an_answer_keeps_its_connection_out_of_the_pool() {
-    let behind =
-        [Read::Junk, Read::Answer, Read::Part, Read::Fin, Read::Rst, Read::Garbage, Read::CloseNotify];
     for tls in [false, true] {
-        for next in behind {
-            if !tls && next == Read::CloseNotify {
-                continue;
-            }
+        for next in spoilers(tls) {
             let pool = pool();
             let plan = Plan { writes: Vec::new(), reads: vec![Read::Answer, next], when: When::AfterAWrite };
-            exchange(&pool, tls, plan).await;
+            let (_, answer) = exchange(&pool, tls, plan).await;
+            keep(&pool, answer);
             assert!(!is_parked(&pool, tls), "TLS {tls}: {next:?}");
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_before_or_while_a_connection_is_parked_takes_it_out_of_use() {
+    for tls in [false, true] {
+        for next in spoilers(tls) {
+            for when in [When::AtOnce, When::Unnoticed] {
+                for parked in [false, true] {
+                    let pool = pool();
+                    let (peer, answer) = exchange(&pool, tls, Plan::good()).await;
+                    let spoil = || peer.follow(Plan { writes: Vec::new(), reads: vec![next], when });
+                    if parked {
+                        keep(&pool, answer);
+                        spoil();
+                    } else {
+                        spoil();
+                        keep(&pool, answer);
+                    }
+                    assert!(!is_parked(&pool, tls), "TLS {tls}: {next:?} {when:?}, parked before {parked}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quiet_connection_is_kept_and_what_is_tls_own_business_does_not_spoil_it() {
+    for (tls, reads) in [(false, vec![]), (true, vec![]), (true, vec![Read::NewKeys])] {
         let pool = pool();
-        exchange(&pool, tls, Plan::good()).await;
-        assert!(is_parked(&pool, tls));
+        let peer = park(&pool, tls).await;
+        peer.follow(Plan { writes: Vec::new(), reads: reads.clone(), when: When::AtOnce });
+        assert!(is_parked(&pool, tls), "TLS {tls}: {reads:?}");
     }
 }

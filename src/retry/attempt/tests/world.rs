@@ -196,17 +196,18 @@ async fn attempt(
 
 /// A first exchange that goes well; its connection is in the pool afterwards.
 pub(super) async fn park(pool: &Arc<Pool>, tls: bool) -> Peer {
-    exchange(pool, tls, Plan::good()).await
+    let (peer, answer) = exchange(pool, tls, Plan::good()).await;
+    keep(pool, answer);
+    peer
 }
 
-/// An exchange that is answered; its connection goes to the pool if it may.
-pub(super) async fn exchange(pool: &Arc<Pool>, tls: bool, plan: Plan) -> Peer {
+/// An exchange that is answered.
+pub(super) async fn exchange(pool: &Arc<Pool>, tls: bool, plan: Plan) -> (Peer, Answer) {
     let peer = peer(tls, plan);
     script::expect_dial(Some(peer.clone()));
     let (ended, ..) = attempt(pool, &destination(tls), request(Kind::Bare), usize::MAX, || {}).await;
-    let Some(Ok(answer)) = ended else { panic!("the first exchange fails") };
-    keep(pool, answer);
-    peer
+    let Some(Ok(answer)) = ended else { panic!("the exchange fails") };
+    (peer, answer)
 }
 
 /// An exchange with whoever listens there: who answered, and the wire that it went over.
@@ -221,7 +222,7 @@ pub(super) async fn over_tcp(pool: &Arc<Pool>, address: SocketAddr) -> (String, 
 }
 
 /// The answer is over; its connection goes to the pool if it may.
-fn keep(pool: &Arc<Pool>, Answer { answered, key }: Answer) {
+pub(super) fn keep(pool: &Arc<Pool>, Answer { answered, key }: Answer) {
     let (head, incoming) = answered.response.into_parts();
     let home = Arc::clone(pool);
     drop(AnswerBody::new(incoming, head.version, answered.connection, answered.upload, home, key));

@@ -29,6 +29,8 @@ pub(super) struct State {
     lying: VecDeque<u8>,
     /// What comes behind them.
     end: Option<Read>,
+    /// It was read, with nothing taken before.
+    left_unwritten: bool,
     /// They are the reaction to a write, which takes its time: readable from the next poll on.
     under_way: bool,
     pub(super) tries: usize,
@@ -49,6 +51,7 @@ impl State {
             written_to: false,
             lying: VecDeque::new(),
             end: None,
+            left_unwritten: false,
             under_way: false,
             tries: 0,
             taken: Vec::new(),
@@ -190,6 +193,10 @@ impl State {
         left.len()
     }
 
+    pub(super) fn was_written_to_after_its_end(&self) -> bool {
+        self.left_unwritten && self.of_requests() > 0
+    }
+
     pub(super) fn peek(&self) -> io::Result<usize> {
         match self.end {
             _ if !self.lying.is_empty() => Ok(1),
@@ -215,7 +222,9 @@ impl State {
             }
             return Poll::Ready(Ok(()));
         }
-        match self.end.filter(|_| told) {
+        let end = self.end.filter(|_| told);
+        self.left_unwritten |= end.is_some() && self.has_begun() && self.taken.is_empty();
+        match end {
             Some(Read::Rst) => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
             Some(_) => Poll::Ready(Ok(())),
             None => {
