@@ -29,18 +29,23 @@ use tokio::{
 };
 
 const REQUESTS: usize = 1_000;
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 2;
 /// How often the data thread looks after what stands still, at the most; and the calls of one such look.
-const SWEEP: Duration = Duration::from_secs(4);
-const CALLS_PER_SWEEP: usize = 6;
+const SWEEP: Duration = Duration::from_secs(5);
+const CALLS_PER_SWEEP: usize = 3;
+/// What strace itself interrupts, and what other threads wake it for, in all.
+const STRAY_CALLS: usize = 12;
+/// The allocator's, and those of a lock that another thread holds: of no request's.
+const OF_NO_REQUEST: [&str; 6] = ["brk", "futex", "madvise", "mmap", "mprotect", "munmap"];
 
 /// Past the harness, which keeps what a passing test prints.
 fn tell(text: &str) {
     let _nobody_reads = writeln!(std::io::stderr(), "{text}");
 }
 
-/// The one thread of the data plane.
-fn data_thread(resin: &Resin) -> u32 {
+/// The one thread of the data plane. It bears its name by the time that it has answered a request.
+async fn data_thread(resin: &Resin, origin: &Origin) -> u32 {
+    send(&mut Client::of(resin).await, Way::Forward, origin, 2).await;
     let tasks = fs::read_dir(format!("/proc/{}/task", resin.pid())).unwrap();
     let mut found = tasks.flatten().filter(|task| {
         fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name.starts_with("data-"))
@@ -99,8 +104,13 @@ async fn send(client: &mut Client, way: Way, origin: &Origin, requests: usize) {
 #[tokio::test]
 async fn retry_that_is_on_and_not_used_makes_no_system_call_more() {
     let origin = Origin::ok().await;
-    let resin = resin_direct(&[("RESIN_DATA_THREADS", "1"), ("RESIN_POOL_IDLE_TIMEOUT", "1h")]).await;
-    let thread = data_thread(&resin);
+    let resin = resin_direct(&[
+        ("RESIN_DATA_THREADS", "1"),
+        ("RESIN_POOL_IDLE_TIMEOUT", "1h"),
+        ("RESIN_POOL_MAX_AGE", "2h"),
+    ])
+    .await;
+    let thread = data_thread(&resin, &origin).await;
     for way in EXCHANGES {
         let mut client = Client::of(&resin).await;
         let mut all: [BTreeMap<String, usize>; 2] = Default::default();
@@ -120,15 +130,18 @@ async fn retry_that_is_on_and_not_used_makes_no_system_call_more() {
             }
         }
         let [off, on] = all;
-        let total = |calls: &BTreeMap<String, usize>| calls.values().sum::<usize>();
+        let total = |calls: &BTreeMap<String, usize>| -> usize {
+            let of_requests = calls.iter().filter(|(name, _)| !OF_NO_REQUEST.contains(&name.as_str()));
+            of_requests.map(|(_, count)| count).sum()
+        };
         let requests = ROUNDS * REQUESTS;
         tell(&format!(
             "{way:?}, {requests} requests each: {} system calls without retry, {} with; {off:?} {on:?}",
             total(&off),
             total(&on),
         ));
-        let sweeps = begun.elapsed().as_secs() / SWEEP.as_secs() + 2;
-        let by_the_clock = CALLS_PER_SWEEP * usize::try_from(sweeps).unwrap();
+        let sweeps = begun.elapsed().as_secs() / SWEEP.as_secs() + 1;
+        let by_the_clock = STRAY_CALLS + CALLS_PER_SWEEP * usize::try_from(sweeps).unwrap();
         assert!(total(&off) >= 4 * requests, "they were counted: {off:?}");
         assert!(total(&on) <= total(&off) + by_the_clock, "{by_the_clock} are the clock's: {off:?} {on:?}");
         assert!(total(&off) <= total(&on) + by_the_clock, "{by_the_clock} are the clock's: {off:?} {on:?}");
@@ -146,7 +159,7 @@ async fn the_time_that_retry_costs_is_told() {
     const PAIRS: usize = 10;
     let origin = Origin::ok().await;
     let resin = resin_direct(&[("RESIN_DATA_THREADS", "1")]).await;
-    let thread = data_thread(&resin);
+    let thread = data_thread(&resin, &origin).await;
     let mut client = Client::of(&resin).await;
     send(&mut client, Way::Forward, &origin, 200).await;
     let mut ratios = Vec::new();
