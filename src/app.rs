@@ -25,7 +25,7 @@ use crate::{
     routing::{Directory, Snapshot},
     store::{Changes, NodeChange, PrivateServer, PrivateServerError, Recorder, Store, StoreError},
     telemetry::{Metrics, Tracing, ops},
-    upstream::{Trust, TrustError},
+    upstream::{Targets, Trust, TrustError},
 };
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -133,8 +133,10 @@ impl Bound {
             metrics,
             tracing: tracing.clone(),
             trust,
+            targets: Targets::new(config.targets, [addresses.data, addresses.control, addresses.ops]),
             drain: drain.clone(),
             idle: Arc::default(),
+            numbers: proxy::Numbers::default(),
         };
         let threads = spawn_data_threads(data, &shared, &config, &halt)?;
         let control = serve_control(control, store, changes, directory, instance, &config, &ready, &halt);

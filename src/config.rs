@@ -46,12 +46,28 @@ pub struct Config {
     pub retry_deadline: Duration,
     pub response_timeout: Duration,
     pub idle_timeout: Duration,
+    pub clients: ClientLimits,
     pub drain_timeout: Duration,
     pub trace_propagate: bool,
+    pub targets: Targets,
     pub log_retention: Duration,
     /// What is logged, in `tracing`'s filter syntax.
     pub log: String,
     pub log_format: LogFormat,
+}
+
+/// What clients may have. A number of connections or tunnels that is 0 is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientLimits {
+    pub max_header_bytes: usize,
+    pub max_headers: usize,
+    pub max_request_line: usize,
+    pub header_timeout: Duration,
+    pub client_idle_timeout: Duration,
+    pub max_connections: usize,
+    pub max_connections_per_client: usize,
+    pub max_streams: u32,
+    pub max_tunnels: usize,
 }
 
 /// Which PostgreSQL keeps platforms, nodes and records.
@@ -61,6 +77,14 @@ pub enum Database {
     Private,
     /// `RESIN_DATABASE_URL`, with the roots of `RESIN_DATABASE_CA_FILE` where given.
     Url { url: Secret, ca_file: Option<PathBuf> },
+}
+
+/// Which targets may be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Targets {
+    Any,
+    /// Public addresses, and names of such.
+    Public,
 }
 
 /// How a log line looks.
@@ -88,8 +112,10 @@ impl Config {
             }
         };
         let nodes: Vec<String> = self.nodes.iter().map(|node| node.config.uri()).collect();
+        let targets = if self.targets == Targets::Public { "public" } else { "any" };
         let format = if self.log_format == LogFormat::Json { "json" } else { "human" };
-        let pairs: [(&str, String); 22] = [
+        let clients = &self.clients;
+        let pairs: [(&str, String); 32] = [
             ("RESIN_DATA_LISTEN", self.data_listen.to_string()),
             ("RESIN_CONTROL_LISTEN", self.control_listen.to_string()),
             ("RESIN_OPS_LISTEN", self.ops_listen.to_string()),
@@ -108,8 +134,18 @@ impl Config {
             ("RESIN_RETRY_DEADLINE", parse::show(self.retry_deadline)),
             ("RESIN_RESPONSE_TIMEOUT", parse::show(self.response_timeout)),
             ("RESIN_IDLE_TIMEOUT", parse::show(self.idle_timeout)),
+            ("RESIN_MAX_HEADER_BYTES", parse::show_bytes(clients.max_header_bytes)),
+            ("RESIN_MAX_HEADERS", clients.max_headers.to_string()),
+            ("RESIN_MAX_REQUEST_LINE", parse::show_bytes(clients.max_request_line)),
+            ("RESIN_HEADER_TIMEOUT", parse::show(clients.header_timeout)),
+            ("RESIN_CLIENT_IDLE_TIMEOUT", parse::show(clients.client_idle_timeout)),
+            ("RESIN_MAX_CONNECTIONS", clients.max_connections.to_string()),
+            ("RESIN_MAX_CONNECTIONS_PER_CLIENT", clients.max_connections_per_client.to_string()),
+            ("RESIN_MAX_STREAMS", clients.max_streams.to_string()),
+            ("RESIN_MAX_TUNNELS", clients.max_tunnels.to_string()),
             ("RESIN_DRAIN_TIMEOUT", parse::show(self.drain_timeout)),
             ("RESIN_TRACE_PROPAGATE", self.trace_propagate.to_string()),
+            ("RESIN_TARGETS", targets.to_owned()),
             ("RESIN_LOG_RETENTION", parse::show(self.log_retention)),
             ("RESIN_LOG_FORMAT", format.to_owned()),
         ];

@@ -8,6 +8,7 @@ mod attempt;
 mod encoding;
 mod node;
 mod platform;
+mod public;
 mod secret;
 mod target;
 mod words;
@@ -20,6 +21,7 @@ pub use platform::{
     AccountError, DEFAULT_PLATFORM, FilterError, MAX_ACCOUNT_BYTES, MAX_RETRIES, NodeFilter, Platform,
     PlatformName, PlatformNameError,
 };
+pub use public::is_public;
 pub use secret::Secret;
 pub use target::{Authority, Host, HostError};
 pub use words::{ErrKind, Phase, ProxyType, ResinError, Stage, Verdict};

@@ -9,16 +9,21 @@ mod body;
 mod client;
 #[cfg(test)]
 mod cost;
+mod downstream;
 mod entry;
 mod exchange;
+pub(crate) mod gate;
 mod headers;
-mod identity;
+pub(crate) mod identity;
 mod listener;
 mod recording;
+mod refusal;
 mod relay;
-mod target;
+mod roster;
+pub(crate) mod target;
 mod tunnel;
 mod worker;
 
 pub(crate) use listener::{Listeners, accept, bind};
+pub(crate) use roster::Numbers;
 pub(crate) use worker::{Shared, Worker};

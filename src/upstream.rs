@@ -8,20 +8,24 @@ mod answer;
 mod connection;
 mod dial;
 mod error;
-mod handshake;
+mod habit;
+pub(crate) mod handshake;
 mod link;
 mod pool;
+mod targets;
 mod tls;
 mod upload;
 mod watchdog;
 mod wire;
 
 pub(crate) use answer::{AnswerBody, Ending};
-pub(crate) use connection::{Answered, Connection, Patience, SendFailure, Unsent};
+pub(crate) use connection::{Answered, Connection, Interim, Patience, SendFailure, Unsent};
 pub(crate) use dial::{Destination, Dialer, Place};
 pub(crate) use error::Fault;
+pub(crate) use habit::Death;
 pub(crate) use link::Link;
 pub(crate) use pool::{Found, Key, Limits as PoolLimits, Pool};
+pub(crate) use targets::Targets;
 pub(crate) use tls::{Trust, TrustError, client_config};
 #[cfg(test)]
 pub(crate) use upload::Source;

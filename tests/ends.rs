@@ -4,16 +4,22 @@
 
 mod support;
 
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Empty;
 use resin::proto::UpstreamPhase;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use support::{
-    client::{Client, EXCHANGES, WAYS, Way, ask},
+    client::{Client, EXCHANGES, WAYS, Way, ask, http2},
     nodes::{Manner, Nodes, lead_through, resin_direct, resin_over},
-    origins::{Origin, Reply, Server},
+    origins::{Origin, Reply, Server, bulk},
     resin::{Resin, soon},
     wire::{Length, Wire},
 };
-use tokio::sync::mpsc;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::mpsc,
+};
 
 /// Gives the beginning of an answer and waits for the other side to leave, then tells.
 async fn stalling() -> (Server, mpsc::UnboundedReceiver<()>) {
@@ -70,7 +76,7 @@ async fn an_answer_that_stalls_is_cut_after_the_idle_timeout_and_the_network_is_
 }
 
 #[tokio::test]
-async fn an_upload_that_stalls_ends_by_the_idle_timeout_and_is_not_sent_again() {
+async fn an_upload_that_its_client_stalls_is_refused_with_408_and_blames_nobody() {
     let origin = Origin::ok().await;
     let resin = Resin::start(&[("RESIN_IDLE_TIMEOUT", "400ms")]).await;
     for way in EXCHANGES {
@@ -81,14 +87,54 @@ async fn an_upload_that_stalls_ends_by_the_idle_timeout_and_is_not_sent_again() 
         client
             .say(format!("POST {target} HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nonly a part"))
             .await;
-        // Either an answer of ours or an end, but soon.
-        let _ = soon("an end of it", client.wire.more()).await;
+        let answer = client.answer("POST").await;
+        assert_eq!((answer.status, answer.header("connection")), (408, Some("close")), "{answer:?}");
+        assert!(answer.text().contains("RESIN_IDLE_TIMEOUT"), "{answer:?}");
         let record = resin.last_record().await;
+        assert_eq!((record.net_ok, &*record.upstream_err_kind), (true, "canceled"), "{record:#?}");
         assert_eq!((record.retry_attempts, nodes.dial_count()), (0, 1), "{record:#?}");
         assert!(record.request_written, "{record:#?}");
         assert_eq!(record.egress_bytes, 11, "{record:#?}");
     }
     assert_eq!(origin.count(), 0, "half a request is no request");
+}
+
+#[tokio::test]
+async fn an_upload_that_the_upstream_does_not_take_is_the_upstreams_timeout() {
+    let origin = Server::start(|connection| async move {
+        let mut wire = Wire::new(connection);
+        let _ = wire.head().await;
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let resin = resin_direct(&[("RESIN_IDLE_TIMEOUT", "400ms")]).await;
+    for way in EXCHANGES {
+        let mut client = Client::of(&resin).await;
+        let target = way.target(&origin.address.to_string(), "/");
+        client.say(format!("POST {target} HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n")).await;
+        let (mut from, mut to) = client.wire.stream.into_split();
+        let sending = tokio::spawn(async move { while to.write_all(&[b'x'; 64 * 1024]).await.is_ok() {} });
+        let mut answer = vec![0; 12];
+        soon("an answer", from.read_exact(&mut answer)).await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&answer), "HTTP/1.1 504", "{way:?}");
+        sending.abort();
+        let record = resin.last_record().await;
+        assert_eq!((&*record.resin_error, record.net_ok), ("UPSTREAM_TIMEOUT", false), "{record:#?}");
+    }
+}
+
+#[tokio::test]
+async fn an_http2_client_that_does_not_read_is_let_go_after_the_idle_timeout() {
+    let server = bulk().await;
+    let resin = resin_direct(&[("RESIN_IDLE_TIMEOUT", "400ms")]).await;
+    let mut sender = http2::<Empty<Bytes>>(&resin).await;
+    let url = format!("http://{}/any/Default/http/{}/", resin.data, server.address) + "give/50000000";
+    let answer = sender.send_request(Request::get(url).body(Empty::new()).unwrap()).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    // Nobody reads: its window fills, and then nothing moves.
+    let record = resin.last_record().await;
+    assert_eq!((record.net_ok, &*record.upstream_err_kind), (true, "canceled"), "{record:#?}");
+    drop(answer);
 }
 
 #[tokio::test]
@@ -153,6 +199,45 @@ async fn our_own_shortage_of_descriptors_is_final_and_no_retry() {
         assert_eq!((record.upstream_stage(), nodes.dial_count()), (way.first_stage(), 0), "{way:?}");
         assert!(!record.request_written);
     }
+}
+
+#[tokio::test]
+async fn without_descriptors_accepting_waits_and_neither_spins_nor_ends() {
+    let (resin, origin) = (resin_direct(&[("RESIN_DATA_THREADS", "1")]).await, Origin::ok().await);
+    let target = Way::Reverse.target(&origin.authority(), "/");
+    let mut client = Client::of(&resin).await;
+    assert_eq!(client.ask("GET", &target, "Host: a\r\n\r\n").await.status, 200);
+    let pid = Pid::from_raw(i32::try_from(resin.pid()).unwrap());
+    let usual = prlimit(pid, Resource::Nofile, Rlimit { current: Some(3), maximum: Some(4096) }).unwrap();
+    // They get into the backlog, and no further.
+    let mut waiting: Vec<Client> = Vec::new();
+    for _ in 0..20 {
+        let mut client = Client::of(&resin).await;
+        client.say(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")).await;
+        waiting.push(client);
+    }
+    resin.stderr_line("the shortage", |line| line.contains("cannot accept connections")).await;
+    let before = processor_time(resin.pid());
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await; // the time over which it must not spin
+    let spent = processor_time(resin.pid()) - before;
+    assert!(spent < 50, "{spent} ticks of a hundredth of a second in one second: it spins");
+    // Who is connected is served on.
+    assert_eq!(client.ask("GET", &target, "Host: a\r\n\r\n").await.status, 200);
+
+    prlimit(pid, Resource::Nofile, Rlimit { current: Some(1024), maximum: usual.maximum.min(Some(4096)) })
+        .unwrap();
+    for client in &mut waiting {
+        assert_eq!(client.answer("GET").await.status, 200);
+    }
+    let told = resin.stderr().matches("cannot accept connections").count();
+    assert_eq!(told, 1, "said once");
+}
+
+/// User and system time so far, in the kernel's ticks.
+fn processor_time(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }
 
 #[tokio::test]

@@ -86,7 +86,9 @@ async fn a_connect_with_a_body_opens_no_tunnel() {
     }
     assert_eq!(origin.connections(), 0);
     let mut client = Client::of(&resin).await;
-    client.say(format!("CONNECT {} HTTP/1.1\r\nContent-Length: 0\r\n\r\n", origin.authority())).await;
+    client
+        .say(format!("CONNECT {} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", origin.authority()))
+        .await;
     assert_eq!(client.answer("CONNECT").await.status, 200);
 }
 

@@ -42,6 +42,7 @@ async fn each_wrong_setting_is_named_with_what_is_allowed() {
         ("RESIN_IDLE_TIMEOUT", "s"),
         ("RESIN_DRAIN_TIMEOUT", "99999999999999999999s"),
         ("RESIN_TRACE_PROPAGATE", "perhaps"),
+        ("RESIN_TARGETS", "private"),
         ("RESIN_LOG_RETENTION", "week"),
         ("RESIN_PROXY_TOKEN_FILE", "/nowhere/token"),
     ];

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Config, Database, LogFormat, MAX_SOCKET_PATH};
+use super::{ClientLimits, Config, Database, LogFormat, MAX_SOCKET_PATH, Targets};
 use crate::model::{MAX_RETRIES, NodeUri, Secret};
 
 /// What the process knows about itself and its machine.
@@ -71,11 +71,13 @@ pub(super) fn parse(lookup: Lookup<'_>, ambient: &Ambient) -> Result<Config, Mis
         retry_deadline: read.duration("RESIN_RETRY_DEADLINE", Duration::from_secs(15)),
         response_timeout: read.duration("RESIN_RESPONSE_TIMEOUT", Duration::from_secs(60)),
         idle_timeout: read.duration("RESIN_IDLE_TIMEOUT", Duration::from_secs(300)),
+        clients: read.client_limits(),
         drain_timeout: read.span("RESIN_DRAIN_TIMEOUT", Duration::from_secs(30), Duration::ZERO),
         trace_propagate: read.boolean("RESIN_TRACE_PROPAGATE"),
+        targets: read.one_of("RESIN_TARGETS", [("any", Targets::Any), ("public", Targets::Public)]),
         log_retention: read.duration("RESIN_LOG_RETENTION", Duration::from_secs(7 * 86_400)),
         log: read.log_filter(),
-        log_format: read.log_format(),
+        log_format: read.one_of("RESIN_LOG_FORMAT", [("human", LogFormat::Human), ("json", LogFormat::Json)]),
     };
     if read.mistakes.is_empty() { Ok(config) } else { Err(Mistakes(read.mistakes)) }
 }
@@ -113,6 +115,45 @@ impl Reader<'_> {
                     name,
                     &text,
                     &format!("a whole number from {} to {}", allowed.start(), allowed.end()),
+                );
+                default
+            }
+        }
+    }
+
+    fn client_limits(&mut self) -> ClientLimits {
+        let limits = ClientLimits {
+            max_header_bytes: self.bytes("RESIN_MAX_HEADER_BYTES", 64 * KIB, KIB..=16 * 1024 * KIB),
+            max_headers: self.number("RESIN_MAX_HEADERS", 100, 1..=10_000),
+            // hyper takes no longer target.
+            max_request_line: self.bytes("RESIN_MAX_REQUEST_LINE", 32 * KIB, 64..=63 * KIB),
+            header_timeout: self.duration("RESIN_HEADER_TIMEOUT", Duration::from_secs(30)),
+            client_idle_timeout: self.duration("RESIN_CLIENT_IDLE_TIMEOUT", Duration::from_secs(75)),
+            max_connections: self.number("RESIN_MAX_CONNECTIONS", 32_768, 0..=10_000_000),
+            max_connections_per_client: self.number("RESIN_MAX_CONNECTIONS_PER_CLIENT", 0, 0..=10_000_000),
+            max_streams: self.number("RESIN_MAX_STREAMS", 256, 1..=100_000),
+            max_tunnels: self.number("RESIN_MAX_TUNNELS", 0, 0..=10_000_000),
+        };
+        if limits.max_request_line > limits.max_header_bytes {
+            self.mistakes.push(format!(
+                "RESIN_MAX_REQUEST_LINE: {} is more than RESIN_MAX_HEADER_BYTES, {}, of which the line is a part",
+                show_bytes(limits.max_request_line),
+                show_bytes(limits.max_header_bytes)
+            ));
+        }
+        limits
+    }
+
+    fn bytes(&mut self, name: &str, default: usize, allowed: std::ops::RangeInclusive<usize>) -> usize {
+        let Some(text) = self.given(name) else { return default };
+        match bytes(&text) {
+            Some(bytes) if allowed.contains(&bytes) => bytes,
+            _ => {
+                let (least, most) = (show_bytes(*allowed.start()), show_bytes(*allowed.end()));
+                self.wrong(
+                    name,
+                    &text,
+                    &format!("a number of bytes from {least} to {most} such as 8192, 64KiB, 1MiB"),
                 );
                 default
             }
@@ -243,6 +284,10 @@ impl Reader<'_> {
                 reason = format!("{reason}: {cause}");
                 source = cause.source();
             }
+            // Its name may be a part of a password.
+            if let Some(unknown) = reason.find("unknown option") {
+                reason.truncate(unknown + "unknown option".len());
+            }
             self.mistakes.push(format!(
                 "RESIN_DATABASE_URL is not a PostgreSQL URL such as postgres://user@host:5432/database ({reason})"
             ));
@@ -270,16 +315,39 @@ impl Reader<'_> {
         text
     }
 
-    fn log_format(&mut self) -> LogFormat {
-        match self.given("RESIN_LOG_FORMAT").as_deref() {
-            None | Some("human") => LogFormat::Human,
-            Some("json") => LogFormat::Json,
-            Some(text) => {
-                let text = text.to_owned();
-                self.wrong("RESIN_LOG_FORMAT", &text, "human or json");
-                LogFormat::Human
-            }
+    /// One of two words, the first where nothing is given.
+    fn one_of<T: Copy>(&mut self, name: &str, [first, second]: [(&str, T); 2]) -> T {
+        match self.given(name) {
+            Some(text) if text == second.0 => return second.1,
+            Some(text) if text != first.0 => self.wrong(name, &text, &format!("{} or {}", first.0, second.0)),
+            _ => {}
         }
+        first.1
+    }
+}
+
+const KIB: usize = 1024;
+
+/// `8192`, `64KiB`, `1MiB`.
+fn bytes(text: &str) -> Option<usize> {
+    let unit_at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, unit) = text.split_at(unit_at);
+    let unit = match unit {
+        "" => 1,
+        "KiB" => KIB,
+        "MiB" => KIB * KIB,
+        _ => return None,
+    };
+    digits.parse::<usize>().ok()?.checked_mul(unit)
+}
+
+/// In the largest unit that loses nothing.
+pub(super) fn show_bytes(bytes: usize) -> String {
+    match bytes {
+        0 => "0".to_owned(),
+        bytes if bytes.is_multiple_of(KIB * KIB) => format!("{}MiB", bytes / KIB / KIB),
+        bytes if bytes.is_multiple_of(KIB) => format!("{}KiB", bytes / KIB),
+        bytes => bytes.to_string(),
     }
 }
 

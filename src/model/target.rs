@@ -34,33 +34,48 @@ pub enum HostError {
 impl Host {
     /// A host as it stands in an authority: `[::1]`, `127.0.0.1` or a name.
     pub fn parse(text: &str) -> Result<Self, HostError> {
-        if text.is_empty() {
-            return Err(HostError::Empty);
-        }
-        if let Some(rest) = text.strip_prefix('[') {
-            let inner = rest.strip_suffix(']').ok_or(HostError::Ipv6)?;
-            return inner.parse().map(|ip| Self::Ip(IpAddr::V6(ip))).map_err(|_| HostError::Ipv6);
-        }
-        if let Ok(ip) = text.parse() {
-            return Ok(Self::Ip(IpAddr::V4(ip)));
-        }
-        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
-        if let Some(found) = text.chars().find(|c| !allowed(*c)) {
-            return Err(HostError::Forbidden(found));
-        }
-        if text.len() > 253 {
-            return Err(HostError::TooLong(text.len()));
-        }
-        let name = text.strip_suffix('.').unwrap_or(text);
-        if name.split('.').any(|label| label.is_empty() || label.len() > 63) {
-            return Err(HostError::Label);
-        }
-        // A name whose last label is a number would be read as an address by some resolvers.
-        if name.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit())) {
-            return Err(HostError::Ipv4);
-        }
-        Ok(Self::Name(text.to_ascii_lowercase()))
+        Ok(match judge(text)? {
+            Some(ip) => Self::Ip(ip),
+            None => Self::Name(text.to_ascii_lowercase()),
+        })
     }
+}
+
+/// The address that `text` is, or none where it is a name that may be one.
+fn judge(text: &str) -> Result<Option<IpAddr>, HostError> {
+    if text.is_empty() {
+        return Err(HostError::Empty);
+    }
+    if let Some(rest) = text.strip_prefix('[') {
+        let inner = rest.strip_suffix(']').ok_or(HostError::Ipv6)?;
+        return inner.parse().map(|ip| Some(IpAddr::V6(ip))).map_err(|_| HostError::Ipv6);
+    }
+    if let Ok(ip) = text.parse() {
+        return Ok(Some(IpAddr::V4(ip)));
+    }
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    if let Some(found) = text.chars().find(|c| !allowed(*c)) {
+        return Err(HostError::Forbidden(found));
+    }
+    if text.len() > 253 {
+        return Err(HostError::TooLong(text.len()));
+    }
+    let name = text.strip_suffix('.').unwrap_or(text);
+    if name.split('.').any(|label| label.is_empty() || label.len() > 63) {
+        return Err(HostError::Label);
+    }
+    // A name whose last label is a number would be read as an address by some resolvers.
+    if name.rsplit('.').next().is_some_and(is_number) {
+        return Err(HostError::Ipv4);
+    }
+    Ok(None)
+}
+
+/// Decimal (or octal) digits, or hexadecimal ones behind `0x`.
+fn is_number(label: &str) -> bool {
+    let hexadecimal = label.strip_prefix("0x").or_else(|| label.strip_prefix("0X"));
+    hexadecimal.is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))
+        || label.bytes().all(|b| b.is_ascii_digit())
 }
 
 impl fmt::Display for Host {
@@ -83,20 +98,27 @@ pub struct Authority {
 impl Authority {
     /// `host:port`, or `host` where there is a default port. Nothing is guessed from a port that is not one.
     pub fn parse(text: &str, default_port: Option<u16>) -> Result<Self, HostError> {
-        if text.contains('@') {
-            return Err(HostError::UserInfo);
-        }
-        let (host, port) = match text.rfind(':') {
-            // The colon is inside the brackets of an IPv6 address.
-            Some(colon) if text[colon..].contains(']') => (text, None),
-            Some(colon) => (&text[..colon], Some(&text[colon + 1..])),
-            None => (text, None),
-        };
-        let port = match port {
-            Some(digits) => parse_port(digits)?,
-            None => default_port.ok_or(HostError::NoPort)?,
-        };
+        let (host, port) = split(text)?;
+        let port = port.or(default_port).ok_or(HostError::NoPort)?;
         Ok(Self { host: Host::parse(host)?, port })
+    }
+
+    /// Whether `text` is a host, with or without a port.
+    pub fn check(text: &str) -> Result<(), HostError> {
+        let (host, _) = split(text)?;
+        judge(host).map(|_| ())
+    }
+}
+
+fn split(text: &str) -> Result<(&str, Option<u16>), HostError> {
+    if text.contains('@') {
+        return Err(HostError::UserInfo);
+    }
+    match text.rfind(':') {
+        // The colon is inside the brackets of an IPv6 address.
+        Some(colon) if text[colon..].contains(']') => Ok((text, None)),
+        Some(colon) => Ok((&text[..colon], Some(parse_port(&text[colon + 1..])?))),
+        None => Ok((text, None)),
     }
 }
 
@@ -134,6 +156,8 @@ mod tests {
             ("[2001:DB8::1]", "[2001:db8::1]:443"),
             ("127.0.0.1:65535", "127.0.0.1:65535"),
             ("a_b.example.:1", "a_b.example.:1"),
+            ("0x7f.example", "0x7f.example:443"),
+            ("0xyz", "0xyz:443"),
         ];
         for (text, shown) in good {
             assert_eq!(
@@ -161,6 +185,11 @@ mod tests {
             "1.2.3",
             "1.2.3.4.5",
             "256.1.1.1",
+            "127.0.0.1.",
+            "2130706433",
+            "0x7f000001",
+            "127.0.0.0X1",
+            "127.0x",
             "ho%73t",
             "[1.2.3.4]:80",
             "a/b:80",

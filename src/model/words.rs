@@ -103,6 +103,7 @@ words! {
         InvalidHost = "INVALID_HOST",
         PlatformNotFound = "PLATFORM_NOT_FOUND",
         AccountRejected = "ACCOUNT_REJECTED",
+        TargetDenied = "TARGET_DENIED",
         NoAvailableNodes = "NO_AVAILABLE_NODES",
         UpstreamConnectFailed = "UPSTREAM_CONNECT_FAILED",
         UpstreamRequestFailed = "UPSTREAM_REQUEST_FAILED",

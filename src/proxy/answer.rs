@@ -8,7 +8,7 @@ use http::{
 use super::body::ProxyBody;
 use crate::{
     model::{ErrKind, Failure, Phase, ResinError},
-    proxy::entry::Entry,
+    proxy::{entry::Entry, gate::Flaw},
 };
 
 /// The answer for `error`. `failure` is that of the last attempt, where one was made.
@@ -21,7 +21,7 @@ pub(crate) fn refuse(error: ResinError, entry: Entry, failure: Option<&Failure>)
     let mut response = Response::new(ProxyBody::text(text));
     *response.status_mut() = status(error, entry);
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(TEXT));
     headers.insert("x-resin-error", HeaderValue::from_static(error.as_str()));
     let proxy_status = format!("resin; error={}", proxy_status(error, failure));
     if let Ok(value) = HeaderValue::from_str(&proxy_status) {
@@ -34,16 +34,42 @@ pub(crate) fn refuse(error: ResinError, entry: Entry, failure: Option<&Failure>)
     response
 }
 
-/// The answer to a request that is no HTTP that could be passed on. What follows it on the connection is not read.
-pub(crate) fn malformed(sentence: &str) -> Response<ProxyBody> {
-    let mut response = Response::new(ProxyBody::text(format!("{sentence}\n")));
-    *response.status_mut() = StatusCode::BAD_REQUEST;
+/// The answer to what is no HTTP that could be passed on. What follows it on the connection is not read.
+pub(crate) fn flawed(flaw: &Flaw) -> Response<ProxyBody> {
+    let mut response = Response::new(ProxyBody::text(format!("{}\n", flaw.sentence)));
+    *response.status_mut() = flaw.status;
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    headers.insert("proxy-status", HeaderValue::from_static("resin; error=http_request_error"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(TEXT));
+    headers.insert("proxy-status", HeaderValue::from_static(flaw_status(flaw)));
+    if let Some(code) = flaw.code {
+        headers.insert("x-resin-error", HeaderValue::from_static(code.as_str()));
+    }
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }
+
+/// The same as it goes over HTTP/1.1.
+pub(crate) fn flawed_bytes(flaw: &Flaw) -> Vec<u8> {
+    let sentence = format!("{}\n", flaw.sentence);
+    let code = flaw.code.map_or(String::new(), |code| format!("x-resin-error: {code}\r\n"));
+    format!(
+        "HTTP/1.1 {}\r\ncontent-type: {TEXT}\r\nproxy-status: {}\r\n{code}connection: close\r\n\
+         content-length: {}\r\n\r\n{sentence}",
+        flaw.status,
+        flaw_status(flaw),
+        sentence.len(),
+    )
+    .into_bytes()
+}
+
+fn flaw_status(flaw: &Flaw) -> &'static str {
+    match flaw.status {
+        StatusCode::SERVICE_UNAVAILABLE => "resin; error=connection_limit_reached",
+        _ => "resin; error=http_request_error",
+    }
+}
+
+const TEXT: &str = "text/plain; charset=utf-8";
 
 /// The code for a request whose last attempt failed like this.
 pub(crate) fn code(failure: Option<&Failure>, entry: Entry) -> ResinError {
@@ -62,7 +88,7 @@ fn status(error: ResinError, entry: Entry) -> StatusCode {
             StatusCode::BAD_REQUEST
         }
         ResinError::PlatformNotFound => StatusCode::NOT_FOUND,
-        ResinError::AccountRejected => StatusCode::FORBIDDEN,
+        ResinError::AccountRejected | ResinError::TargetDenied => StatusCode::FORBIDDEN,
         ResinError::NoAvailableNodes => StatusCode::SERVICE_UNAVAILABLE,
         ResinError::UpstreamConnectFailed | ResinError::UpstreamRequestFailed => StatusCode::BAD_GATEWAY,
         ResinError::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
@@ -85,6 +111,7 @@ fn sentence(error: ResinError) -> &'static str {
         ResinError::AccountRejected => {
             "the account is not acceptable: at most 256 bytes, no control characters"
         }
+        ResinError::TargetDenied => "the target is not public, or is the proxy itself",
         ResinError::NoAvailableNodes => "the platform has no node that could carry the request",
         ResinError::UpstreamConnectFailed => "no tunnel could be opened",
         ResinError::UpstreamRequestFailed => "the exchange with the upstream failed",
@@ -96,9 +123,10 @@ fn sentence(error: ResinError) -> &'static str {
 /// RFC 9209, section 2.3.
 fn proxy_status(error: ResinError, failure: Option<&Failure>) -> &'static str {
     match error {
-        ResinError::AuthRequired | ResinError::AuthFailed | ResinError::AccountRejected => {
-            "http_request_denied"
-        }
+        ResinError::AuthRequired
+        | ResinError::AuthFailed
+        | ResinError::AccountRejected
+        | ResinError::TargetDenied => "http_request_denied",
         ResinError::UrlParseError
         | ResinError::InvalidProtocol
         | ResinError::InvalidHost

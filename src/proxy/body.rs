@@ -11,7 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
 use super::{
-    client::Client,
+    client::{Busy, Client},
     headers::{self, Onward},
     recording::{Outcome, Recording},
 };
@@ -21,7 +21,13 @@ use crate::{
 };
 
 /// What hyper sends to the client.
-pub(crate) enum ProxyBody {
+pub(crate) struct ProxyBody {
+    kind: Kind,
+    /// The request is under way until the last of its answer was taken.
+    _busy: Option<Busy>,
+}
+
+enum Kind {
     Text(Full<Bytes>),
     Answer(Box<Streaming>),
 }
@@ -33,7 +39,7 @@ pub(crate) struct Streaming {
     stage: Stage,
     /// Made when the body first has to wait: most are over before.
     pulse: Option<Arc<Pulse>>,
-    client: Client,
+    client: Arc<Client>,
     /// The client only sees the end of this answer by the end of its connection.
     ends_with_connection: bool,
     /// The last poll found nothing: it is the upstream that is waited for.
@@ -44,11 +50,16 @@ pub(crate) struct Streaming {
 
 impl ProxyBody {
     pub(crate) fn text(text: String) -> Self {
-        Self::Text(Full::new(Bytes::from(text)))
+        Kind::Text(Full::new(Bytes::from(text))).into()
     }
 
     pub(crate) fn empty() -> Self {
-        Self::Text(Full::new(Bytes::new()))
+        Kind::Text(Full::new(Bytes::new())).into()
+    }
+
+    /// The answer of this request.
+    pub(crate) fn of(self, busy: Busy) -> Self {
+        Self { _busy: Some(busy), ..self }
     }
 
     /// The upstream's answer. Its record is written when it is over, or dropped.
@@ -56,14 +67,14 @@ impl ProxyBody {
         body: AnswerBody,
         recording: Recording,
         stage: Stage,
-        client: Client,
+        client: Arc<Client>,
         old: bool,
     ) -> Self {
         if body.ending() == Ending::Whole {
             return Self::finished(recording);
         }
         let ends_with_connection = old && body.size_hint().exact().is_none();
-        Self::Answer(Box::new(Streaming {
+        Kind::Answer(Box::new(Streaming {
             body,
             recording,
             stage,
@@ -73,11 +84,18 @@ impl ProxyBody {
             waiting: false,
             broken: None,
         }))
+        .into()
     }
 
     fn finished(mut recording: Recording) -> Self {
         recording.ended(Outcome::Whole);
         Self::empty()
+    }
+}
+
+impl From<Kind> for ProxyBody {
+    fn from(kind: Kind) -> Self {
+        Self { kind, _busy: None }
     }
 }
 
@@ -110,7 +128,9 @@ impl Streaming {
                 if self.body.ending() == Ending::Whole {
                     self.recording.ended(Outcome::Whole);
                 } else {
-                    self.pulse().beat();
+                    let pulse = self.pulse();
+                    pulse.awaits_upstream(false);
+                    pulse.beat();
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -127,7 +147,9 @@ impl Streaming {
                 Poll::Ready(None)
             }
             Poll::Pending => {
-                self.pulse().waker.register(cx.waker());
+                let pulse = self.pulse();
+                pulse.awaits_upstream(true);
+                pulse.waker.register(cx.waker());
                 Poll::Pending
             }
         }
@@ -135,7 +157,7 @@ impl Streaming {
 
     fn pulse(&mut self) -> &Pulse {
         let (recording, client) = (&self.recording, &self.client);
-        self.pulse.get_or_insert_with(|| recording.watch(client.hang_up.clone()))
+        self.pulse.get_or_insert_with(|| recording.watch(Some(Arc::clone(&client.hang_up))))
     }
 
     fn expired(&self) -> Option<Fault> {
@@ -149,23 +171,23 @@ impl Body for ProxyBody {
     type Error = Fault;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
-        match self.get_mut() {
-            Self::Text(full) => Pin::new(full).poll_frame(cx).map_err(|never| match never {}),
-            Self::Answer(streaming) => streaming.poll(cx),
+        match &mut self.get_mut().kind {
+            Kind::Text(full) => Pin::new(full).poll_frame(cx).map_err(|never| match never {}),
+            Kind::Answer(streaming) => streaming.poll(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Text(full) => full.is_end_stream(),
-            Self::Answer(streaming) => streaming.body.is_end_stream(),
+        match &self.kind {
+            Kind::Text(full) => full.is_end_stream(),
+            Kind::Answer(streaming) => streaming.body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Text(full) => full.size_hint(),
-            Self::Answer(streaming) => streaming.body.size_hint(),
+        match &self.kind {
+            Kind::Text(full) => full.size_hint(),
+            Kind::Answer(streaming) => streaming.body.size_hint(),
         }
     }
 }

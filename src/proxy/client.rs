@@ -1,35 +1,95 @@
 //! The client's side of a connection: its bytes, and what its requests may know of it.
 
+mod inbound;
+mod io;
+
 use std::{
-    io,
+    fmt,
     net::IpAddr,
     pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Waker},
+    time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
+use http::{HeaderMap, StatusCode};
+use parking_lot::Mutex;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
+    io::{AsyncReadExt, AsyncWrite, AsyncWriteExt},
     sync::Notify,
+    time::{Instant, timeout},
 };
 
-use crate::upstream::{Counted, Wire};
+use self::inbound::Inbound;
+pub(crate) use self::io::ClientIo;
+use super::{
+    gate::{Flaw, HeadLimits},
+    headers,
+    roster::Ticket,
+};
+use crate::upstream::{Counted, Interim, Wire};
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How long, and for how much, a connection is still read after a last answer, so that the answer arrives.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 1024 * 1024;
 
-/// A client's connection, as its requests see it.
-#[derive(Clone)]
+/// A client's connection, as its IO and its requests share it.
 pub(crate) struct Client {
     pub(crate) ip: IpAddr,
     wire: Arc<Wire>,
-    /// Ends the connection from outside, where one request is all that it carries.
-    pub(crate) hang_up: Option<Arc<Notify>>,
+    /// Ends the connection from outside.
+    pub(crate) hang_up: Arc<Notify>,
+    /// Carries many requests at a time.
+    multiplexed: AtomicBool,
+    inbound: Mutex<Inbound>,
+    /// Nothing that hyper wrote still waits to go out.
+    flushed: AtomicBool,
+    /// Interim answers that go out before anything else does.
+    interim: Mutex<BytesMut>,
+    _ticket: Ticket,
+}
+
+/// A request under way on a client's connection.
+pub(crate) struct Busy(Arc<Client>);
+
+/// How a connection stands for whoever enforces its limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Busy,
+    /// A head has begun so long ago and has no end, or the first one has not begun.
+    Heading(Duration),
+    Idle(Duration),
 }
 
 impl Client {
-    pub(crate) fn new(ip: IpAddr, wire: Arc<Wire>, hang_up: Option<Arc<Notify>>) -> Self {
-        Self { ip, wire, hang_up }
+    pub(crate) fn new(ip: IpAddr, wire: Arc<Wire>, limits: HeadLimits, ticket: Ticket) -> Arc<Self> {
+        Arc::new(Self {
+            ip,
+            wire,
+            hang_up: Arc::default(),
+            multiplexed: AtomicBool::new(false),
+            inbound: Mutex::new(Inbound::new(limits)),
+            flushed: AtomicBool::new(true),
+            interim: Mutex::default(),
+            _ticket: ticket,
+        })
+    }
+
+    /// A request begins.
+    pub(crate) fn begin(self: &Arc<Self>) -> Busy {
+        self.inbound.lock().begun += 1;
+        Busy(Arc::clone(self))
+    }
+
+    /// Whether the request that began last has a target without a path.
+    pub(crate) fn is_pathless(&self) -> bool {
+        let mut inbound = self.inbound.lock();
+        let head = inbound.begun;
+        inbound.gate.is_pathless(head)
     }
 
     /// Whether the peer is known to have closed.
@@ -41,87 +101,120 @@ impl Client {
     pub(crate) fn reset_on_close(&self) {
         self.wire.reset_on_close();
     }
-}
 
-/// The client's side: what was read to tell the protocol comes first.
-#[derive(Debug)]
-pub(crate) struct ClientIo {
-    early: Bytes,
-    io: Counted,
-}
-
-impl ClientIo {
-    pub(crate) fn new(wire: Arc<Wire>) -> Self {
-        Self { early: Bytes::new(), io: Counted(wire) }
+    /// What follows the request that is being answered belongs to its tunnel.
+    pub(crate) fn open_tunnel(&self) {
+        self.inbound.lock().gate.open();
     }
 
-    /// Reads until it is known which HTTP this is; what was read stays in front. None: nothing came.
-    pub(crate) async fn starts_with_preface(&mut self) -> Option<bool> {
-        let mut first = BytesMut::with_capacity(1024);
-        loop {
-            if self.io.read_buf(&mut first).await.ok()? == 0 {
-                return None;
+    /// There will be no tunnel. What was sent ahead was meant for it, and must not be read as the next request: whether
+    /// there was any.
+    pub(crate) fn refuse_tunnel(&self) -> bool {
+        let mut inbound = self.inbound.lock();
+        let ahead = inbound.gate.asks_tunnel() && !inbound.held.is_empty();
+        if ahead {
+            inbound.gate.shut();
+        } else {
+            inbound.gate.settle();
+        }
+        ahead
+    }
+
+    /// No further request is read.
+    pub(crate) fn shut(&self) {
+        self.inbound.lock().gate.shut();
+    }
+
+    pub(crate) fn standing(&self) -> Standing {
+        let inbound = self.inbound.lock();
+        if inbound.outstanding() > 0 {
+            return Standing::Busy;
+        }
+        match inbound.head_since {
+            Some(since) => Standing::Heading(since.elapsed()),
+            None if inbound.begun == 0 && !self.multiplexed.load(Ordering::Relaxed) => {
+                Standing::Heading(inbound.quiet_since.elapsed())
             }
-            let compared = first.len().min(PREFACE.len());
-            let same = first[..compared] == PREFACE[..compared];
-            if !same || compared == PREFACE.len() {
-                self.early = first.freeze();
-                return Some(same);
+            None => Standing::Idle(inbound.quiet_since.elapsed()),
+        }
+    }
+
+    /// The head that has begun takes too long. One that has not is not worth an answer.
+    pub(crate) fn give_up_on_head(&self) {
+        let mut inbound = self.inbound.lock();
+        if inbound.head_since.is_some() && inbound.flaw.is_none() {
+            inbound.flaw = Some(Flaw::slow_head());
+        }
+        self.hang_up.notify_one();
+    }
+
+    /// What is wrong with the bytes that are held back, and those bytes; where an answer to them would not get into the
+    /// middle of another.
+    pub(crate) fn flaw(&self) -> Option<(Flaw, Bytes)> {
+        let mut inbound = self.inbound.lock();
+        let answerable = inbound.outstanding() == 0 && self.flushed.load(Ordering::Relaxed);
+        let flaw = inbound.flaw.take().filter(|_| answerable)?;
+        Some((flaw, std::mem::take(&mut inbound.held).freeze()))
+    }
+
+    /// Whether the client may still be sending what nobody reads: closing now could take its answer away from it.
+    pub(crate) fn lingers(&self) -> bool {
+        let inbound = self.inbound.lock();
+        // A tunnel is somebody else's by now.
+        !inbound.gate.is_through() && (inbound.gate.is_mid_message() || !inbound.held.is_empty())
+    }
+
+    /// The last answer, past hyper, which is gone by now.
+    pub(crate) async fn say(&self, answer: &[u8]) {
+        let mut io = Counted(Arc::clone(&self.wire));
+        let _best_effort = timeout(LINGER, io.write_all(answer)).await;
+    }
+
+    /// Lets the last answer arrive: the end of the connection is told, and what still comes is read by nobody.
+    pub(crate) async fn linger(&self) {
+        let mut io = Counted(Arc::clone(&self.wire));
+        let drain = async {
+            io.shutdown().await?;
+            let mut left = LINGER_BYTES;
+            let mut buffer = [0; 4096];
+            while left > 0 {
+                match io.read(&mut buffer).await? {
+                    0 => break,
+                    read => left = left.saturating_sub(read),
+                }
             }
-        }
-    }
-
-    /// Puts bytes that were read already in front again.
-    pub(crate) fn with_early(mut self, early: Bytes) -> Self {
-        if !early.is_empty() {
-            self.early = if self.early.is_empty() { early } else { [early, self.early].concat().into() };
-        }
-        self
-    }
-
-    /// Ends the connection so that the client sees that it was cut.
-    pub(crate) fn reset(&self) {
-        self.io.0.reset_on_close();
+            std::io::Result::Ok(())
+        };
+        let _best_effort = timeout(LINGER, drain).await;
     }
 }
 
-impl AsyncRead for ClientIo {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if !self.early.is_empty() {
-            let bytes = self.early.len().min(buf.remaining());
-            buf.put_slice(&self.early.split_to(bytes));
-            return Poll::Ready(Ok(()));
+impl Interim for Client {
+    /// Left out where hyper still has something else to send, or an earlier one waits.
+    fn relay(&self, status: StatusCode, fields: &HeaderMap) {
+        let mut interim = self.interim.lock();
+        if !self.flushed.load(Ordering::Relaxed) || !interim.is_empty() {
+            return;
         }
-        Pin::new(&mut self.io).poll_read(cx, buf)
+        headers::write_interim(&mut interim, status, fields);
+        let mut context = Context::from_waker(Waker::noop());
+        let mut io = Counted(Arc::clone(&self.wire));
+        if let Poll::Ready(Ok(written)) = Pin::new(&mut io).poll_write(&mut context, &interim) {
+            interim.advance(written);
+        }
     }
 }
 
-impl AsyncWrite for ClientIo {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("ip", &self.ip).finish_non_exhaustive()
     }
+}
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let mut inbound = self.0.inbound.lock();
+        inbound.finished += 1;
+        inbound.quiet_since = Instant::now();
     }
 }

@@ -15,7 +15,7 @@ use allocation_counter::measure;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::{Shared, Worker, accept};
+use super::{Numbers, Shared, Worker, accept};
 use crate::{
     config::{Ambient, Config},
     drain::Drain,
@@ -23,7 +23,7 @@ use crate::{
     record::Journal,
     routing::{Directory, Snapshot},
     telemetry::{Metrics, Tracing},
-    upstream::Trust,
+    upstream::{Targets, Trust},
 };
 
 const WARM_UP: usize = 50;
@@ -79,8 +79,10 @@ fn worker(max_retries: i32) -> Arc<Worker> {
         metrics: Metrics::new(),
         tracing: Tracing::default(),
         trust: Trust::load(None).unwrap(),
+        targets: Targets::new(config.targets, []),
         drain: Drain::new(),
         idle: Arc::default(),
+        numbers: Numbers::default(),
     };
     Worker::new(shared, &config)
 }

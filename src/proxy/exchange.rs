@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use http::{
-    HeaderMap, HeaderValue, Request, Response, StatusCode, Version,
-    header::{HOST, UPGRADE},
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version,
+    header::{ALLOW, CONNECTION, CONTENT_LENGTH, HOST, MAX_FORWARDS, UPGRADE},
 };
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 
@@ -16,9 +16,11 @@ use super::{
     body::ProxyBody,
     client::Client,
     entry::Entry,
+    gate::Flaw,
     headers::{self, Onward},
     identity::Identity,
-    recording::Recording,
+    recording::{Outcome, Recording},
+    roster::TunnelTicket,
     target::{self, ReversePath, Target},
     tunnel,
     worker::Worker,
@@ -27,26 +29,46 @@ use crate::{
     model::{ErrKind, Phase, ResinError, Stage},
     retry::{Answer, Ended, Exchange, Plan, carry},
     routing,
-    upstream::{AnswerBody, Fault, Unsent, Upload},
+    upstream::{AnswerBody, Fault, Interim, Unsent, Upload},
 };
 
 /// Answers a forward or reverse request.
 pub(crate) async fn serve(
     worker: &Arc<Worker>,
-    client: &Client,
+    client: &Arc<Client>,
     mut request: Request<Incoming>,
     entry: Entry,
 ) -> Response<ProxyBody> {
     let mut recording = Recording::begin(worker, client, &request, entry);
+    if request.uri().path() == "*" {
+        return last_hop(request.method(), recording);
+    }
     let (pool, target) = match route(worker, &request, entry, &mut recording) {
         Ok(route) => route,
         Err(error) => return refuse(recording, error, entry),
     };
+    match hops_left(request.method(), request.headers()) {
+        Some(0) => return last_hop(request.method(), recording),
+        Some(left) => {
+            request.headers_mut().insert(MAX_FORWARDS, HeaderValue::from(left - 1));
+        }
+        None => {}
+    }
     let asked = upgrade_asked(&request);
     let on_upgrade = asked.as_ref().map(|_| hyper::upgrade::on(&mut request));
     let method = request.method().clone();
     let old = request.version() == Version::HTTP_10;
-    let request = outgoing(request, &target, entry, asked, &mut recording);
+    let ticket = match &asked {
+        Some(_) => match worker.roster.admit_tunnel() {
+            Some(ticket) => Some(ticket),
+            None => return tunnel::too_many(worker, recording),
+        },
+        None => None,
+    };
+    // Only HTTP/1.1 has interim answers that hyper lets through.
+    let interim = (request.version() == Version::HTTP_11).then(|| Arc::clone(client) as Arc<dyn Interim>);
+    let mut request = outgoing(request, &target, entry, asked, &mut recording);
+    request.interim = interim;
 
     let (round_trip, copy) = stages(entry);
     let exchange = Exchange {
@@ -57,7 +79,7 @@ pub(crate) async fn serve(
         stage: round_trip,
     };
     let upload = recording.upload.clone();
-    let garbled = || upload.as_ref().is_some_and(Upload::client_failed);
+    let garbled = || upload.as_ref().is_some_and(|upload| upload.client_failed() || upload.client_stalled());
     let left = || client.has_left() || garbled();
     let host = if recording.span.is_recording() {
         target.destination.authority.host.to_string()
@@ -77,24 +99,52 @@ pub(crate) async fn serve(
     };
     match carry(&exchange, request, &plan, &mut recording.trail).await {
         Ok(answer) if answer.answered.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            switch(worker, client, answer, on_upgrade, recording, entry)
+            switch(worker, client, answer, on_upgrade.zip(ticket), recording, entry)
         }
         Ok(answer) => stream(worker, client, answer, recording, copy, old),
         Err(Ended::NoNodes) => refuse(recording, ResinError::NoAvailableNodes, entry),
+        Err(Ended::Denied) => refuse(recording, ResinError::TargetDenied, entry),
         Err(Ended::Failed) => {
             let error = answer::code(recording.trail.failure.as_ref(), entry);
             refuse(recording, error, entry)
         }
-        Err(Ended::ClientLeft) => broken_off(recording, garbled() && !client.has_left()),
+        Err(Ended::ClientLeft) => {
+            let stalled = upload.as_ref().is_some_and(Upload::client_stalled);
+            let flaw = if stalled { Flaw::slow_body() } else { Flaw::malformed(BROKEN_OFF) };
+            broken_off(recording, &flaw, garbled() && !client.has_left())
+        }
     }
 }
 
+const BROKEN_OFF: &str = "the request's body broke off or is not framed as it should be";
+
 /// The client left, or its body broke off: nobody else is to blame. Only one that `listens` reads this.
-fn broken_off(mut recording: Recording, listens: bool) -> Response<ProxyBody> {
-    let response = answer::malformed("the request's body broke off or is not framed as it should be");
+fn broken_off(mut recording: Recording, flaw: &Flaw, listens: bool) -> Response<ProxyBody> {
+    let response = answer::flawed(flaw);
     if listens {
         recording.status(response.status().as_u16());
     }
+    response
+}
+
+/// How many more proxies may pass this on (RFC 9110, section 7.6.2).
+fn hops_left(method: &Method, headers: &HeaderMap) -> Option<u64> {
+    if *method != Method::OPTIONS && *method != Method::TRACE {
+        return None;
+    }
+    let value = headers.get(MAX_FORWARDS)?.to_str().ok()?;
+    value.bytes().all(|byte| byte.is_ascii_digit()).then(|| value.parse().ok())?
+}
+
+/// The request is for this proxy itself. There is nothing to tell about it but that it is there.
+fn last_hop(method: &Method, mut recording: Recording) -> Response<ProxyBody> {
+    let mut response = Response::new(ProxyBody::empty());
+    if *method != Method::OPTIONS {
+        *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("OPTIONS"));
+    }
+    recording.status(response.status().as_u16());
+    recording.ended(Outcome::Whole);
     response
 }
 
@@ -125,6 +175,9 @@ fn route(
         Some(path) => path.target()?,
     };
     recording.aimed_at(&target.destination.authority, Some(target.url()));
+    if worker.dialer.refuses(&target.destination.authority) {
+        return Err(ResinError::TargetDenied);
+    }
     Ok((pool, target))
 }
 
@@ -173,7 +226,7 @@ fn outgoing(
     }
     recording.upload.clone_from(&upload);
     let uri = http::Uri::from(target.path.clone());
-    Box::new(Unsent { method: head.method, uri, headers: head.headers, upload })
+    Box::new(Unsent { method: head.method, uri, headers: head.headers, upload, interim: None })
 }
 
 fn stages(entry: Entry) -> (Stage, Stage) {
@@ -186,7 +239,7 @@ fn stages(entry: Entry) -> (Stage, Stage) {
 /// The upstream's answer goes to the client as it comes.
 fn stream(
     worker: &Arc<Worker>,
-    client: &Client,
+    client: &Arc<Client>,
     answer: Answer,
     mut recording: Recording,
     copy: Stage,
@@ -196,25 +249,29 @@ fn stream(
     let (mut head, incoming) = answered.response.into_parts();
     let version = std::mem::replace(&mut head.version, Version::HTTP_11);
     headers::clean(&mut head.headers, Onward::Response);
+    if head.status == StatusCode::NO_CONTENT {
+        // It would promise a body that cannot come (RFC 9110, section 8.6).
+        head.headers.remove(CONTENT_LENGTH);
+    }
     recording.status(head.status.as_u16());
     let pool = Arc::clone(&worker.pool);
     let body = AnswerBody::new(incoming, version, answered.connection, answered.upload, pool, key);
-    Response::from_parts(head, ProxyBody::answer(body, recording, copy, client.clone(), old))
+    Response::from_parts(head, ProxyBody::answer(body, recording, copy, Arc::clone(client), old))
 }
 
 /// The upstream switches protocols: from here on it is a tunnel, if that was asked for.
 fn switch(
     worker: &Arc<Worker>,
-    client: &Client,
+    client: &Arc<Client>,
     answer: Answer,
-    on_upgrade: Option<OnUpgrade>,
+    asked: Option<(OnUpgrade, TunnelTicket)>,
     mut recording: Recording,
     entry: Entry,
 ) -> Response<ProxyBody> {
     let (mut head, _) = answer.answered.response.into_parts();
     let protocol = head.headers.get(UPGRADE).cloned();
     let link = answer.answered.connection.into_upgraded();
-    let (Some(on_upgrade), Some(protocol), Some((link, early))) = (on_upgrade, protocol, link) else {
+    let (Some((on_upgrade, ticket)), Some(protocol), Some((link, early))) = (asked, protocol, link) else {
         let fault = Fault::new(Phase::ResponseHead, ErrKind::ProtocolError, "a 101 that nobody asked for");
         recording.trail.failure = Some(fault.at(stages(entry).0));
         let error = ResinError::UpstreamRequestFailed;
@@ -231,12 +288,17 @@ fn switch(
         link.with_early(early),
         recording,
         tunnel::Kind::Upgrade(stages(entry).1),
+        ticket,
     );
     Response::from_parts(head, ProxyBody::empty())
 }
 
 fn refuse(mut recording: Recording, error: ResinError, entry: Entry) -> Response<ProxyBody> {
-    let response = answer::refuse(error, entry, recording.trail.failure.as_ref());
+    let mut response = answer::refuse(error, entry, recording.trail.failure.as_ref());
+    if entry == Entry::Forward && error == ResinError::InvalidHost {
+        // Whoever writes such a target may mean something else by what follows it.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     recording.refused(error, response.status().as_u16());
     response
 }

@@ -1,9 +1,13 @@
 //! What may pass in a head, and what belongs to one hop alone (RFC 9110, section 7.6.1).
 
+use bytes::BytesMut;
 use http::{
-    HeaderMap, HeaderName, HeaderValue,
-    header::{CONNECTION, CONTENT_LENGTH, COOKIE, TE, TRANSFER_ENCODING, UPGRADE},
+    HeaderMap, HeaderName, HeaderValue, StatusCode, Uri,
+    header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, TE, TRANSFER_ENCODING, UPGRADE},
 };
+
+use super::gate::Flaw;
+use crate::model::Authority;
 
 /// Reverse requests come from clients that do not know of a proxy: what others said of their identity stays here.
 const FORWARDING_IDENTITY: [&str; 6] =
@@ -21,6 +25,33 @@ pub(crate) enum Onward {
 pub(crate) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     let asked = has_token(headers, &CONNECTION, "upgrade");
     if asked { headers.get(UPGRADE).cloned() } else { None }
+}
+
+/// What makes a head of HTTP/2 say two things, or nothing certain (RFC 9113, section 8.3.1): what the gate finds in one
+/// of HTTP/1, as far as it can be there.
+pub(crate) fn flaw(uri: &Uri, headers: &HeaderMap) -> Option<Flaw> {
+    let mut hosts = headers.get_all(HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Some(Flaw::host("there is more than one Host"));
+    }
+    if headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some() {
+        return Some(Flaw::malformed("there is more than one Content-Length"));
+    }
+    if uri.path_and_query().is_some_and(|path| path.as_str().starts_with('?')) {
+        return Some(Flaw::path("the :path does not begin with a slash"));
+    }
+    let authority = uri.authority().map(|authority| authority.as_str().as_bytes());
+    match (authority, host.map(HeaderValue::as_bytes)) {
+        (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => {
+            Some(Flaw::host("the Host is not the :authority"))
+        }
+        (Some(authority), _) | (None, Some(authority)) => {
+            let checked = std::str::from_utf8(authority).map(Authority::check);
+            (checked != Ok(Ok(()))).then(|| Flaw::host("the :authority is not valid"))
+        }
+        (None, None) => Some(Flaw::host("there is neither :authority nor Host")),
+    }
 }
 
 /// Removes what belongs to this hop, and what is nobody's business further on.
@@ -59,6 +90,21 @@ pub(crate) fn join_cookies(headers: &mut HeaderMap) {
     {
         headers.insert(COOKIE, whole);
     }
+}
+
+/// An interim answer's head as it goes over HTTP/1.1.
+pub(crate) fn write_interim(to: &mut BytesMut, status: StatusCode, fields: &HeaderMap) {
+    let mut fields = fields.clone();
+    clean(&mut fields, Onward::Response);
+    to.extend_from_slice(
+        format!("HTTP/1.1 {} {}\r\n", status.as_u16(), status.canonical_reason().unwrap_or("")).as_bytes(),
+    );
+    for (name, value) in &fields {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            to.extend_from_slice(part);
+        }
+    }
+    to.extend_from_slice(b"\r\n");
 }
 
 /// Asks the next hop for the same upgrade.

@@ -8,7 +8,10 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use http::{Request, Response};
+use http::{
+    HeaderValue, Method, Request, Response, StatusCode, Version,
+    header::{CONNECTION, UPGRADE},
+};
 use hyper::{
     body::Incoming,
     server::conn::{http1, http2},
@@ -18,8 +21,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Notify,
-    time::{sleep, timeout},
+    time::{Instant, sleep},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -28,14 +30,22 @@ use super::{
     body::ProxyBody,
     client::{Client, ClientIo},
     entry::{self, Entry},
-    exchange, tunnel,
+    exchange,
+    gate::{Flaw, HeadLimits, USUAL_FIELDS},
+    headers, refusal,
+    roster::Ticket,
+    target::NoPath,
+    tunnel,
     worker::Worker,
 };
 use crate::{model::ResinError, upstream::Wire};
 
 const BACKLOG: i32 = 1024;
-/// How long a connection may take to send a head, and may idle between two.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// What hyper may read at a time; it must be able to hold the largest head.
+const READ_BUFFER: usize = 64 * 1024;
+
+/// The drain has its own limit.
+const FOREVER: Duration = Duration::from_secs(86_400 * 365);
 
 /// One listening socket per thread, all on one port.
 pub(crate) struct Listeners {
@@ -84,10 +94,18 @@ pub(crate) async fn accept(worker: Arc<Worker>, listener: TcpListener, halt: Can
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => {
-                short = false;
-                tokio::spawn(connection(Arc::clone(&worker), stream, peer));
-            }
+            Ok((stream, peer)) => match worker.roster.admit(peer.ip().to_canonical()) {
+                Ok(ticket) => {
+                    short = false;
+                    tokio::spawn(connection(Arc::clone(&worker), stream, peer, ticket));
+                }
+                Err(too_many) => {
+                    if !std::mem::replace(&mut short, true) {
+                        tracing::warn!(client = %peer.ip(), "{too_many}");
+                    }
+                    tokio::spawn(refusal::turn_away(stream, too_many));
+                }
+            },
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 if !std::mem::replace(&mut short, true) {
@@ -103,34 +121,46 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
 }
 
-async fn connection(worker: Arc<Worker>, stream: TcpStream, peer: SocketAddr) {
+async fn connection(worker: Arc<Worker>, stream: TcpStream, peer: SocketAddr, ticket: Ticket) {
     let Ok(wire) = Wire::new(stream) else { return };
-    let mut io = ClientIo::new(Arc::clone(&wire));
-    let Ok(Some(http2)) = timeout(HEAD_TIMEOUT, io.starts_with_preface()).await else { return };
-    let ip = peer.ip().to_canonical();
-    if http2 {
-        speak_http2(worker, Client::new(ip, wire, None), io).await;
-    } else {
-        let hang_up = Arc::new(Notify::new());
-        speak_http1(worker, Client::new(ip, wire, Some(Arc::clone(&hang_up))), io, hang_up).await;
+    let client = Client::new(peer.ip().to_canonical(), wire, worker.roster.limits.head, ticket);
+    worker.roster.watch(&client);
+    let mut io = ClientIo::new(Arc::clone(&client));
+    let http2 = tokio::select! {
+        biased;
+        http2 = io.starts_with_preface() => http2,
+        () = client.hang_up.notified() => Some(false),
+    };
+    match http2 {
+        Some(true) => return speak_http2(worker, client, io).await,
+        Some(false) => speak_http1(&worker, &client, io).await,
+        None => return,
+    }
+    // hyper is gone. What it was not given, and what the client may not have read yet, is seen to here.
+    if let Some((flaw, bytes)) = client.flaw() {
+        refusal::refuse(&worker, &client, &flaw, &bytes).await;
+    } else if client.lingers() {
+        client.linger().await;
     }
 }
 
-async fn speak_http1(worker: Arc<Worker>, client: Client, io: ClientIo, hang_up: Arc<Notify>) {
+async fn speak_http1(worker: &Arc<Worker>, client: &Arc<Client>, io: ClientIo) {
     let draining = worker.drain.draining();
-    let service = service_fn(move |request| answer_one(Arc::clone(&worker), client.clone(), request));
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .serve_connection(TokioIo::new(io), service)
-        .with_upgrades();
-    let mut connection = pin!(connection);
+    let head = worker.roster.limits.head;
+    let (each, of) = (Arc::clone(worker), Arc::clone(client));
+    let service = service_fn(move |request| answer_one(Arc::clone(&each), Arc::clone(&of), request));
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(head.bytes.max(READ_BUFFER));
+    if head.fields > USUAL_FIELDS {
+        builder.max_headers(head.fields);
+    }
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service).with_upgrades());
     let mut told = false;
     loop {
         tokio::select! {
             biased;
             ended = connection.as_mut() => return log_end(ended),
-            () = hang_up.notified() => return,
+            () = client.hang_up.notified() => return,
             () = draining.cancelled(), if !told => {
                 connection.as_mut().graceful_shutdown();
                 told = true;
@@ -139,20 +169,37 @@ async fn speak_http1(worker: Arc<Worker>, client: Client, io: ClientIo, hang_up:
     }
 }
 
-async fn speak_http2(worker: Arc<Worker>, client: Client, io: ClientIo) {
-    let draining = worker.drain.draining();
-    let service = service_fn(move |request| answer_one(Arc::clone(&worker), client.clone(), request));
+async fn speak_http2(worker: Arc<Worker>, client: Arc<Client>, io: ClientIo) {
+    let (draining, patience) = (worker.drain.draining(), worker.patience.idle);
+    let (streams, of) = (worker.roster.limits.streams, Arc::clone(&client));
+    let HeadLimits { bytes, .. } = worker.roster.limits.head;
+    let service = service_fn(move |request| answer_one(Arc::clone(&worker), Arc::clone(&of), request));
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
-        .max_concurrent_streams(256)
+        .max_concurrent_streams(streams)
+        .max_header_list_size(u32::try_from(bytes).unwrap_or(u32::MAX))
         .serve_connection(TokioIo::new(io), service);
     let mut connection = pin!(connection);
-    tokio::select! {
-        biased;
-        ended = connection.as_mut() => return log_end(ended),
-        () = draining.cancelled() => connection.as_mut().graceful_shutdown(),
+    // The first call to leave is a polite one, and gives the other streams time to end.
+    let (mut told, mut last) = (false, pin!(sleep(patience)));
+    loop {
+        tokio::select! {
+            biased;
+            ended = connection.as_mut() => return log_end(ended),
+            () = client.hang_up.notified() => {
+                if std::mem::replace(&mut told, true) {
+                    return;
+                }
+                last.as_mut().reset(Instant::now() + patience);
+            }
+            () = draining.cancelled(), if !told => {
+                told = true;
+                last.as_mut().reset(Instant::now() + FOREVER);
+            }
+            () = last.as_mut(), if told => return,
+        }
+        connection.as_mut().graceful_shutdown();
     }
-    log_end(connection.await);
 }
 
 fn log_end(ended: hyper::Result<()>) {
@@ -163,18 +210,53 @@ fn log_end(ended: hyper::Result<()>) {
 
 async fn answer_one(
     worker: Arc<Worker>,
-    client: Client,
-    request: Request<Incoming>,
+    client: Arc<Client>,
+    mut request: Request<Incoming>,
 ) -> Result<Response<ProxyBody>, Infallible> {
+    let busy = client.begin();
+    if request.method() == Method::OPTIONS && client.is_pathless() {
+        request.extensions_mut().insert(NoPath);
+    }
     let entry = entry::entry(&request);
-    let answered = match entry {
-        Entry::Connect => AssertUnwindSafe(tunnel::serve(&worker, &client, request)).catch_unwind().await,
-        Entry::Forward | Entry::Reverse => {
-            AssertUnwindSafe(exchange::serve(&worker, &client, request, entry)).catch_unwind().await
-        }
+    let asks_tunnel = entry == Entry::Connect || request.headers().contains_key(UPGRADE);
+    let mut response = match head_flaw(&request) {
+        Some(flaw) => refusal::answer(&worker, &client, &request, &flaw),
+        None if entry == Entry::Connect => survive(tunnel::serve(&worker, &client, request), entry).await,
+        None => survive(exchange::serve(&worker, &client, request, entry), entry).await,
     };
-    Ok(answered.unwrap_or_else(|_| {
+    let opens = response.status() == StatusCode::SWITCHING_PROTOCOLS
+        || (entry == Entry::Connect && response.status().is_success());
+    if asks_tunnel && !opens && client.refuse_tunnel() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    if response.headers().get(CONNECTION).is_some_and(|value| value == "close") {
+        client.shut();
+    }
+    Ok(response.map(|body| body.of(busy)))
+}
+
+/// A defect of ours in one request is that request's alone.
+async fn survive(serve: impl Future<Output = Response<ProxyBody>>, entry: Entry) -> Response<ProxyBody> {
+    AssertUnwindSafe(serve).catch_unwind().await.unwrap_or_else(|_| {
         tracing::error!("a request ended in a panic; it was answered with 500");
         answer::refuse(ResinError::InternalError, entry, None)
-    }))
+    })
+}
+
+/// What is wrong with a head of HTTP/2: the gate has seen those of HTTP/1.
+fn head_flaw(request: &Request<Incoming>) -> Option<Flaw> {
+    (request.version() == Version::HTTP_2).then(|| headers::flaw(request.uri(), request.headers()))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_in_a_request_is_answered_and_goes_no_further() {
+        let broken = async { panic!("a defect") };
+        let answer = survive(broken, Entry::Forward).await;
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(answer.headers()["x-resin-error"], "INTERNAL_ERROR");
+    }
 }

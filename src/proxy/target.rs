@@ -48,8 +48,18 @@ pub(crate) fn forward<B>(request: &Request<B>) -> Result<Target, ResinError> {
         _ => return Err(ResinError::InvalidHost),
     };
     let authority = uri.authority().ok_or(ResinError::InvalidHost)?;
-    Target::new(tls, authority.as_str(), path_of(uri))
+    let path = if request.extensions().get::<NoPath>().is_some() {
+        // It asks the server itself, and this proxy is the last one (RFC 9112, section 3.2.4).
+        PathAndQuery::from_static("*")
+    } else {
+        path_of(uri)
+    };
+    Target::new(tls, authority.as_str(), path)
 }
+
+/// Marks a request whose absolute-form has no path at all: `http` makes it `/`, and the difference is lost.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NoPath;
 
 /// The target of CONNECT: a host and a port, both there.
 pub(crate) fn connect<B>(request: &Request<B>) -> Result<Authority, ResinError> {

@@ -5,23 +5,25 @@
 use std::{future::poll_fn, sync::Arc, task::Poll};
 
 use http::{
-    HeaderValue, Request, Response, StatusCode, Version,
+    HeaderValue, Request, Response, StatusCode,
     header::{CONNECTION, PROXY_AUTHENTICATE},
 };
 use hyper::{
     body::{Body, Incoming},
-    upgrade::{OnUpgrade, Upgraded},
+    upgrade::OnUpgrade,
 };
-use hyper_util::rt::TokioIo;
 
 use super::{
     answer,
     body::ProxyBody,
-    client::{Client, ClientIo},
+    client::Client,
+    downstream::Downstream,
     entry::Entry,
+    gate::Flaw,
     identity::Identity,
     recording::{Outcome, Recording},
     relay::{Broken, Buffers, Flow},
+    roster::TunnelTicket,
     target,
     worker::Worker,
 };
@@ -36,13 +38,10 @@ use crate::{
 /// Answers a CONNECT request.
 pub(crate) async fn serve(
     worker: &Arc<Worker>,
-    client: &Client,
+    client: &Arc<Client>,
     mut request: Request<Incoming>,
 ) -> Response<ProxyBody> {
     let mut recording = Recording::begin(worker, client, &request, Entry::Connect);
-    if request.version() == Version::HTTP_2 {
-        return not_over_http2(recording);
-    }
     let (pool, authority) = match route(worker, &request, &mut recording) {
         Ok(route) => route,
         Err(error) => return refuse(recording, error),
@@ -50,6 +49,7 @@ pub(crate) async fn serve(
     if !request.body().is_end_stream() {
         return not_with_a_body(recording);
     }
+    let Some(ticket) = worker.roster.admit_tunnel() else { return too_many(worker, recording) };
     let errand = OpenTunnel { dialer: &worker.dialer, authority: &authority };
     let left = || client.has_left();
     let host = authority.host.to_string();
@@ -69,10 +69,11 @@ pub(crate) async fn serve(
             recording.status(StatusCode::OK.as_u16());
             recording.trail.request_written = false;
             let on_upgrade = hyper::upgrade::on(&mut request);
-            spawn(worker, client, on_upgrade, link, recording, Kind::Connect);
+            spawn(worker, client, on_upgrade, link, recording, Kind::Connect, ticket);
             Response::new(ProxyBody::empty())
         }
         Err(Ended::NoNodes) => refuse(recording, ResinError::NoAvailableNodes),
+        Err(Ended::Denied) => refuse(recording, ResinError::TargetDenied),
         Err(Ended::Failed) => {
             let error = answer::code(recording.trail.failure.as_ref(), Entry::Connect);
             refuse(recording, error)
@@ -95,6 +96,9 @@ fn route(
     let pool = recording.asked_by(identity)?;
     let authority = target::connect(request)?;
     recording.aimed_at(&authority, None);
+    if worker.dialer.refuses(&authority) {
+        return Err(ResinError::TargetDenied);
+    }
     Ok((pool, authority))
 }
 
@@ -108,20 +112,22 @@ fn refuse(mut recording: Recording, error: ResinError) -> Response<ProxyBody> {
     response
 }
 
-fn not_over_http2(mut recording: Recording) -> Response<ProxyBody> {
-    let mut response = Response::new(ProxyBody::text("CONNECT is taken over HTTP/1.1 only\n".to_owned()));
-    *response.status_mut() = StatusCode::NOT_IMPLEMENTED;
-    recording.status(StatusCode::NOT_IMPLEMENTED.as_u16());
+/// Bytes that are framed as a body can be no tunnel's.
+fn not_with_a_body(mut recording: Recording) -> Response<ProxyBody> {
+    let response = answer::flawed(&Flaw::malformed("CONNECT takes no body"));
+    recording.status(response.status().as_u16());
     recording.ended(Outcome::Whole);
     response
 }
 
-/// Bytes that are framed as a body can be no tunnel's.
-fn not_with_a_body(mut recording: Recording) -> Response<ProxyBody> {
-    let response = answer::malformed("CONNECT takes no body");
-    recording.status(response.status().as_u16());
+/// No room for another tunnel.
+pub(crate) fn too_many(worker: &Worker, mut recording: Recording) -> Response<ProxyBody> {
+    let most = worker.roster.limits.tunnels;
+    let sentence = format!("{most} tunnels are open (RESIN_MAX_TUNNELS)");
+    let flaw = Flaw { status: StatusCode::SERVICE_UNAVAILABLE, ..Flaw::malformed(sentence) };
+    recording.status(flaw.status.as_u16());
     recording.ended(Outcome::Whole);
-    response
+    answer::flawed(&flaw)
 }
 
 /// What a tunnel came from.
@@ -135,19 +141,23 @@ pub(crate) enum Kind {
 /// Lets the tunnel run on this thread, once hyper has let go of the client's side.
 pub(crate) fn spawn(
     worker: &Arc<Worker>,
-    client: &Client,
+    client: &Arc<Client>,
     on_upgrade: OnUpgrade,
     link: Link,
     mut recording: Recording,
     kind: Kind,
+    ticket: TunnelTicket,
 ) {
     let worker = Arc::clone(worker);
-    let pulse = worker.watchdog.watch(client.hang_up.clone(), None);
+    client.open_tunnel();
+    // Its connection idles not while it is open.
+    let busy = client.begin();
+    let pulse = worker.watchdog.watch(None, None);
     tokio::spawn(async move {
-        let client = match on_upgrade.await.map(Upgraded::downcast::<TokioIo<ClientIo>>) {
-            Ok(Ok(parts)) => parts.io.into_inner().with_early(parts.read_buf),
-            // The client left before its answer was written, or hyper holds something else than we gave it.
-            Ok(Err(_)) | Err(_) => {
+        let client = match on_upgrade.await {
+            Ok(upgraded) => Downstream::new(upgraded),
+            // The client left before its answer was written.
+            Err(_) => {
                 let stage = match kind {
                     Kind::Connect => Stage::ConnectHijack,
                     Kind::Upgrade(stage) => stage,
@@ -161,6 +171,7 @@ pub(crate) fn spawn(
         let tunnel =
             Tunnel { up: Flow::default(), down: Flow::default(), recording, kind, pulse, _open: open };
         tunnel.run(client, link, &worker.buffers).await;
+        drop((ticket, busy));
     });
 }
 
@@ -184,7 +195,7 @@ enum TunnelEnd {
 }
 
 impl Tunnel {
-    async fn run(mut self, mut client: ClientIo, mut link: Link, buffers: &Buffers) {
+    async fn run(mut self, mut client: Downstream, mut link: Link, buffers: &Buffers) {
         let end = poll_fn(|cx| {
             self.pulse.waker.register(cx.waker());
             if self.pulse.is_expired() {

@@ -4,16 +4,20 @@ use std::sync::{Arc, atomic::AtomicUsize};
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::relay::Buffers;
+use super::{
+    gate::HeadLimits,
+    relay::Buffers,
+    roster::{self, Numbers, Roster},
+};
 use crate::{
-    config::Config,
+    config::{ClientLimits, Config},
     drain::Drain,
     model::Secret,
     record::Journal,
     retry::Limits,
     routing::Directory,
     telemetry::{Metrics, Tracing},
-    upstream::{Dialer, Patience, Pool, PoolLimits, Trust, Watchdog},
+    upstream::{Dialer, Patience, Pool, PoolLimits, Targets, Trust, Watchdog},
 };
 
 /// What all threads of the data plane share.
@@ -24,9 +28,11 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     pub(crate) tracing: Tracing,
     pub(crate) trust: Trust,
+    pub(crate) targets: Targets,
     pub(crate) drain: Drain,
     /// Idle upstream connections of all threads.
     pub(crate) idle: Arc<AtomicUsize>,
+    pub(crate) numbers: Numbers,
 }
 
 /// One thread's part of the data plane.
@@ -44,6 +50,7 @@ pub(crate) struct Worker {
     pub(crate) patience: Patience,
     pub(crate) buffers: Buffers,
     pub(crate) watchdog: Watchdog,
+    pub(crate) roster: Roster,
     /// The platform name of a request that was refused before it had one.
     pub(crate) no_name: Arc<str>,
     idle_timeout: std::time::Duration,
@@ -65,11 +72,12 @@ impl Worker {
             trace_propagate: config.trace_propagate,
             token: config.proxy_token.clone(),
             drain: shared.drain,
-            dialer: Dialer::new(shared.trust),
+            dialer: Dialer::new(shared.trust, shared.targets),
             limits: Limits { connect: config.connect_timeout, deadline: config.retry_deadline },
             patience: Patience { response: config.response_timeout, idle: config.idle_timeout },
             buffers: Buffers::default(),
             watchdog: Watchdog::new(config.idle_timeout),
+            roster: Roster::new(limits_of(&config.clients), shared.numbers),
             no_name: Arc::from(""),
             idle_timeout: config.pool_idle_timeout,
         })
@@ -77,14 +85,31 @@ impl Worker {
 
     /// Enforces the limits of what stands still, until dropped.
     pub(crate) async fn sweep(&self) {
-        let period =
-            self.watchdog.period().min(self.idle_timeout.max(std::time::Duration::from_millis(80)) / 4);
+        let idle = self.idle_timeout.max(std::time::Duration::from_millis(80)) / 4;
+        let period = self.watchdog.period().min(idle).min(self.roster.period());
         let mut clock = interval(period);
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             clock.tick().await;
             self.pool.sweep();
             self.watchdog.sweep();
+            self.roster.sweep();
         }
+    }
+}
+
+fn limits_of(clients: &ClientLimits) -> roster::Limits {
+    roster::Limits {
+        head: HeadLimits {
+            bytes: clients.max_header_bytes,
+            fields: clients.max_headers,
+            line: clients.max_request_line,
+        },
+        head_time: clients.header_timeout,
+        idle_time: clients.client_idle_timeout,
+        connections: clients.max_connections,
+        connections_per_client: clients.max_connections_per_client,
+        streams: clients.max_streams,
+        tunnels: clients.max_tunnels,
     }
 }

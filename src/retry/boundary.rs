@@ -18,6 +18,8 @@ pub(crate) enum End {
     Uncertain,
     /// It failed unwritten because we ourselves are out of something that every attempt needs.
     Exhausted,
+    /// The target may not be asked for: nothing was dialled.
+    Denied,
     /// The client went away.
     ClientLeft,
 }
@@ -39,7 +41,7 @@ pub(crate) fn verdict(end: End, left: Left, now: Instant) -> Verdict {
         End::Answered => Verdict::Answered,
         End::ClientLeft => Verdict::Canceled,
         End::Uncertain => Verdict::Uncertain,
-        End::Exhausted => Verdict::NotRetryable,
+        End::Exhausted | End::Denied => Verdict::NotRetryable,
         End::Unwritten if !left.enabled => Verdict::Disabled,
         End::Unwritten if left.retries == 0 => Verdict::NoRetriesLeft,
         End::Unwritten if left.untried_nodes == 0 => Verdict::NoUntriedNode,
@@ -57,7 +59,8 @@ mod tests {
     /// Every combination of what the decision looks at.
     fn all() -> impl Iterator<Item = (End, Left, Instant)> {
         let now = Instant::now();
-        let ends = [End::Answered, End::Unwritten, End::Uncertain, End::Exhausted, End::ClientLeft];
+        let ends =
+            [End::Answered, End::Unwritten, End::Uncertain, End::Exhausted, End::Denied, End::ClientLeft];
         ends.into_iter().flat_map(move |end| {
             [false, true].into_iter().flat_map(move |enabled| {
                 [0, 1, 16].into_iter().flat_map(move |retries| {
@@ -93,7 +96,7 @@ mod tests {
             let expected = match end {
                 End::Answered => Verdict::Answered,
                 End::Uncertain => Verdict::Uncertain,
-                End::Exhausted => Verdict::NotRetryable,
+                End::Exhausted | End::Denied => Verdict::NotRetryable,
                 End::ClientLeft => Verdict::Canceled,
                 End::Unwritten if !left.enabled => Verdict::Disabled,
                 End::Unwritten if left.retries == 0 => Verdict::NoRetriesLeft,

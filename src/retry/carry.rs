@@ -49,6 +49,8 @@ pub(crate) enum Ended {
     NoNodes,
     /// The last attempt failed.
     Failed,
+    /// The target may not be asked for; nobody is to blame.
+    Denied,
     /// The client left; nobody is to blame.
     ClientLeft,
 }
@@ -171,10 +173,15 @@ impl Plan<'_> {
                 (None, fault, if client_left { End::ClientLeft } else { End::Uncertain })
             }
             Failed::Unsent { request, fault } if client_left => (Some(request), fault, End::ClientLeft),
+            Failed::Unsent { request, fault } if fault.denied => (Some(request), fault, End::Denied),
             Failed::Unsent { request, fault } if fault.exhausted => (Some(request), fault, End::Exhausted),
             Failed::Unsent { request, fault } => (Some(request), fault, End::Unwritten),
         };
         let verdict = verdict(end, left, Instant::now());
+        if end == End::Denied {
+            trail.denied(verdict);
+            return (None, Ended::Denied);
+        }
         let (fault, ended) = match end {
             End::ClientLeft => {
                 (Fault::new(fault.phase, ErrKind::Canceled, "the client went away"), Ended::ClientLeft)

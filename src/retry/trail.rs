@@ -107,6 +107,14 @@ impl Trail {
         stage
     }
 
+    /// The target may not be asked for. The attempt did nothing and is nobody's failure, so it leaves no facts.
+    pub(crate) fn denied(&mut self, verdict: Verdict) {
+        if let Some(mut live) = self.live.take() {
+            live.end_span(None, verdict, false, None);
+        }
+        self.node = None;
+    }
+
     /// Another attempt follows the failed one.
     pub(crate) fn retried(&mut self) {
         if let (Some(live), Some(node), Some(failure)) =

@@ -12,7 +12,10 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, Method, Request, Response, Uri, Version};
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
+    header::{CONTENT_LENGTH, TRANSFER_ENCODING},
+};
 use hyper::{
     body::Incoming,
     client::conn::http1::{self, SendRequest},
@@ -25,7 +28,9 @@ use tokio::{
 
 use super::{
     error::Fault,
+    habit::Life,
     link::Link,
+    pool::announced_limit,
     upload::{Shell, Upload},
     wire::Wire,
 };
@@ -40,7 +45,11 @@ pub(crate) struct Connection {
     driver: Driver,
     wire: Arc<Wire>,
     tls: bool,
+    /// How long it had idled when it was taken out of the pool: its peer may be about to leave it.
+    pub(super) idled: Option<Duration>,
     pub(super) born: Instant,
+    /// How long it may idle, where its peer said so with its last answer.
+    pub(super) idle_limit: Option<Duration>,
 }
 
 /// A request of which nothing was written: the head as it was made once, and the untouched body.
@@ -51,6 +60,13 @@ pub(crate) struct Unsent {
     pub(crate) uri: Uri,
     pub(crate) headers: HeaderMap,
     pub(crate) upload: Option<Upload>,
+    /// Who is told of interim answers.
+    pub(crate) interim: Option<Arc<dyn Interim>>,
+}
+
+/// Takes the answers that come before the answer (1xx, but not 100 and 101).
+pub(crate) trait Interim: std::fmt::Debug + Send + Sync {
+    fn relay(&self, status: StatusCode, fields: &HeaderMap);
 }
 
 /// How long sending and waiting may take.
@@ -80,7 +96,9 @@ pub(crate) struct Remains {
     ended: bool,
     wire: Arc<Wire>,
     tls: bool,
+    idled: Option<Duration>,
     born: Instant,
+    idle_limit: Option<Duration>,
 }
 
 /// Why there is no answer.
@@ -98,6 +116,8 @@ enum End {
     Failed(http1_error::TrySend),
     DriverEnded,
     TimedOut,
+    /// One interim answer after the other, and no end of them.
+    Endless,
 }
 
 mod http1_error {
@@ -109,16 +129,30 @@ impl Connection {
     pub(crate) async fn over(link: Link) -> Result<Self, Fault> {
         let wire = Arc::clone(link.wire());
         let tls = link.is_tls();
-        let handshake = http1::Builder::new().max_buf_size(MAX_BUFFER).handshake(TokioIo::new(link)).await;
+        let mut builder = http1::Builder::new();
+        builder.max_buf_size(MAX_BUFFER).max_header_size(MAX_HEAD);
+        let handshake = builder.handshake(TokioIo::new(link)).await;
         let (sender, driver) = handshake.map_err(|error| Fault::http(Phase::Send, &error))?;
-        Ok(Self { sender, driver, wire, tls, born: Instant::now() })
+        Ok(Self { sender, driver, wire, tls, idled: None, born: Instant::now(), idle_limit: None })
     }
 
     pub(crate) fn wire(&self) -> &Arc<Wire> {
         &self.wire
     }
 
-    /// The last look before a reused connection is written to: false where the peer has closed it or spoken on it.
+    /// Its life so far, where it is to be used again.
+    pub(crate) fn life(&self) -> Option<Life> {
+        self.idled.map(|idled| Life { born: self.born, idled })
+    }
+
+    /// Whether it is known to have ended. Asks no more than what the runtime has been told; also takes in session tickets
+    /// and key updates, so that the look before the first write does not take them for an answer.
+    pub(super) fn has_ended(&mut self) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        self.driver.poll_without_shutdown(&mut context).is_ready()
+    }
+
+    /// A look at an idle connection: false where the peer has closed it or spoken on it.
     pub(crate) fn is_alive(&mut self) -> bool {
         if is_quiet(&self.wire) {
             return true;
@@ -127,8 +161,7 @@ impl Connection {
             return false;
         }
         // Session tickets and key updates are no answer: let TLS take them, then look again.
-        let mut context = Context::from_waker(Waker::noop());
-        self.driver.poll_without_shutdown(&mut context).is_pending() && is_quiet(&self.wire)
+        !self.has_ended() && is_quiet(&self.wire)
     }
 
     /// Sends the request and waits for the head of its response. `phase` tells where it stands, also when it is dropped.
@@ -138,23 +171,30 @@ impl Connection {
         patience: Patience,
         phase: &mut Phase,
     ) -> Result<Answered, SendFailure> {
-        let Self { mut sender, driver, wire, tls, born } = self;
+        let Self { mut sender, driver, wire, tls, idled, born, .. } = self;
         let shell = Shell::new(request.upload.as_ref(), &wire);
         *phase = Phase::Send;
         wire.arm();
+        if idled.is_some() {
+            wire.be_wary();
+        }
         let mut driver = Some(driver);
         let mut ended = false;
         // Without this a task that has used up its budget would be told "pending" by an answer that is there.
-        let mut answer = pin!(unconstrained(sender.try_send_request(request.to_http(shell))));
+        let mut answer = pin!(unconstrained(sender.try_send_request(request.to_http(shell, &wire))));
         let mut clock = Clock::new(patience, request.upload.as_ref());
         let mut timer = pin!(sleep(clock.first()));
 
         let end = poll_fn(|cx| {
             ended = driver.as_mut().is_some_and(|driver| driver.poll_without_shutdown(cx).is_ready());
             match answer.as_mut().poll(cx) {
+                Poll::Ready(Ok(_)) if wire.interim_answers() > MAX_INTERIM => {
+                    return Poll::Ready(End::Endless);
+                }
                 Poll::Ready(Ok(response)) => return Poll::Ready(End::Answer(response)),
                 Poll::Ready(Err(error)) => return Poll::Ready(End::Failed(error)),
                 Poll::Pending if ended => return Poll::Ready(End::DriverEnded),
+                Poll::Pending if wire.interim_answers() > MAX_INTERIM => return Poll::Ready(End::Endless),
                 Poll::Pending => {}
             }
             let uploading = request.upload.as_ref().is_some_and(|upload| !upload.is_over());
@@ -167,9 +207,18 @@ impl Connection {
 
         let failed = match end {
             End::Answer(response) => {
+                if let Some(said_twice) = ambiguous(&response) {
+                    let fault = Fault::new(Phase::ResponseHead, ErrKind::ProtocolError, said_twice);
+                    return Err(SendFailure::Sent { fault });
+                }
                 let Unsent { upload, .. } = request;
-                let connection = Remains { sender, driver, ended, wire, tls, born };
+                let idle_limit = announced_limit(response.headers());
+                let connection = Remains { sender, driver, ended, wire, tls, idled, born, idle_limit };
                 return Ok(Answered { response, connection, upload });
+            }
+            End::Endless => {
+                let fault = Fault::new(*phase, ErrKind::ProtocolError, "interim answers without end");
+                return Err(SendFailure::Sent { fault });
             }
             End::Failed(error) => Some(error),
             // hyper's half is dropped first: what is left resolves at once, and nobody can write any more.
@@ -178,6 +227,9 @@ impl Connection {
                 answer.as_mut().await.err()
             }
             End::TimedOut => {
+                if let Some(upload) = request.upload.as_ref().filter(|upload| !upload.is_over()) {
+                    upload.stood_still();
+                }
                 drop(driver.take());
                 let handed_back = answer.as_mut().await.err().and_then(|mut error| error.take_message());
                 let fault = Fault::timeout(*phase, waited_for(*phase));
@@ -208,6 +260,37 @@ fn judge(request: Unsent, wire: &Wire, handed_back: bool, fault: Fault) -> SendF
 }
 
 const MAX_BUFFER: usize = 256 * 1024;
+/// The largest head that an answer may have.
+const MAX_HEAD: usize = 64 * 1024;
+const MAX_INTERIM: u32 = 64;
+
+/// Why nobody can be sure where this answer ends (RFC 9112, section 6.3): hyper would take one of the readings.
+fn ambiguous(response: &Response<Incoming>) -> Option<&'static str> {
+    let mut lengths = response.headers().get_all(CONTENT_LENGTH).iter();
+    let mut codings = response.headers().get_all(TRANSFER_ENCODING).iter();
+    match (lengths.next(), codings.next()) {
+        (None, None) => None,
+        (Some(_), Some(_)) => Some("the answer has a Content-Length beside its Transfer-Encoding"),
+        (Some(length), None) if lengths.next().is_some() || !is_number(length) => {
+            Some("the answer's Content-Length is not one number")
+        }
+        (None, Some(coding)) if codings.next().is_some() || !is_chunked(coding) => {
+            Some("the answer's Transfer-Encoding is not chunked alone")
+        }
+        (None, Some(_)) if response.version() != Version::HTTP_11 => {
+            Some("an answer of HTTP/1.0 has no Transfer-Encoding")
+        }
+        (Some(_), None) | (None, Some(_)) => None,
+    }
+}
+
+fn is_number(value: &HeaderValue) -> bool {
+    !value.is_empty() && value.as_bytes().iter().all(u8::is_ascii_digit)
+}
+
+fn is_chunked(value: &HeaderValue) -> bool {
+    value.as_bytes().eq_ignore_ascii_case(b"chunked")
+}
 
 fn waited_for(phase: Phase) -> &'static str {
     if phase == Phase::ResponseHead { "waiting for the response head" } else { "sending the request" }
@@ -219,8 +302,15 @@ fn is_quiet(wire: &Wire) -> bool {
 
 impl Unsent {
     /// The request as it goes to hyper this time. The original stays here.
-    fn to_http(&self, shell: Shell) -> Request<Shell> {
+    fn to_http(&self, shell: Shell, wire: &Arc<Wire>) -> Request<Shell> {
         let mut request = Request::new(shell);
+        let (wire, interim) = (Arc::clone(wire), self.interim.clone());
+        hyper::ext::on_informational(&mut request, move |answer| {
+            wire.answered_interim();
+            if let Some(interim) = interim.as_ref().filter(|_| answer.status() != StatusCode::CONTINUE) {
+                interim.relay(answer.status(), answer.headers());
+            }
+        });
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = self.headers.clone();
@@ -237,7 +327,15 @@ impl Remains {
         if driver.poll_without_shutdown(&mut context).is_ready() || !self.sender.is_ready() {
             return None;
         }
-        Some(Connection { sender: self.sender, driver, wire: self.wire, tls: self.tls, born: self.born })
+        Some(Connection {
+            sender: self.sender,
+            driver,
+            wire: self.wire,
+            tls: self.tls,
+            idled: self.idled,
+            born: self.born,
+            idle_limit: self.idle_limit,
+        })
     }
 
     /// The link and the bytes that were read behind the head: what a 101 leaves.

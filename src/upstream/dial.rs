@@ -14,6 +14,7 @@ use super::{
     error::{DialError, Fault},
     handshake,
     link::{Hop, Link},
+    targets::Targets,
     tls::{Trust, server_name},
     wire::{Counted, Wire},
 };
@@ -38,11 +39,17 @@ pub(crate) struct Place {
 #[derive(Clone)]
 pub(crate) struct Dialer {
     trust: Trust,
+    targets: Targets,
 }
 
 impl Dialer {
-    pub(crate) fn new(trust: Trust) -> Self {
-        Self { trust }
+    pub(crate) fn new(trust: Trust, targets: Targets) -> Self {
+        Self { trust, targets }
+    }
+
+    /// Whether a target is refused before any node is thought of.
+    pub(crate) fn refuses(&self, target: &Authority) -> bool {
+        self.targets.refuse(target)
     }
 
     /// A tunnel to `authority` through the node. `place` tells where it stands, also when it is dropped.
@@ -100,11 +107,12 @@ impl Dialer {
     ) -> Result<Link, DialError> {
         match node {
             NodeConfig::Direct => {
-                let wire = connect(authority, until, place).await?;
+                let allowed = self.targets.allowed(addresses(authority, place).await?);
+                let wire = connect(&allowed.ok_or_else(Fault::denied)?, until, place).await?;
                 Ok(Link::over(Arc::clone(&wire), Hop::Plain(Counted(wire))))
             }
             NodeConfig::Http { endpoint, tls } => {
-                let wire = connect(&endpoint.authority, until, place).await?;
+                let wire = connect_node(&endpoint.authority, until, place).await?;
                 let plain = Counted(Arc::clone(&wire));
                 let mut hop = match tls {
                     None => Hop::Plain(plain),
@@ -119,7 +127,7 @@ impl Dialer {
                 Ok(Link::over(wire, hop).with_early(early))
             }
             NodeConfig::Socks5 { endpoint } => {
-                let wire = connect(&endpoint.authority, until, place).await?;
+                let wire = connect_node(&endpoint.authority, until, place).await?;
                 place.phase = Phase::NodeHandshake;
                 let plain = Counted(Arc::clone(&wire));
                 let plain = handshake::socks5(plain, authority, endpoint.credentials.as_ref()).await?;
@@ -171,13 +179,25 @@ fn doing(phase: Phase) -> &'static str {
     }
 }
 
-/// TCP to the first of the name's addresses that answers, one after the other, each with its share of what is left.
-async fn connect(to: &Authority, until: Instant, place: &mut Place) -> Result<Arc<Wire>, DialError> {
-    let addresses = match &to.host {
-        Host::Ip(ip) => return connect_one(SocketAddr::new(*ip, to.port), place).await,
-        Host::Name(name) => resolve(name, to.port, place).await?,
-    };
-    let mut last = Fault::new(Phase::Dns, ErrKind::DnsError, format!("{} has no address", to.host));
+/// TCP to the node.
+async fn connect_node(node: &Authority, until: Instant, place: &mut Place) -> Result<Arc<Wire>, DialError> {
+    connect(&addresses(node, place).await?, until, place).await
+}
+
+async fn addresses(of: &Authority, place: &mut Place) -> Result<Vec<SocketAddr>, DialError> {
+    match &of.host {
+        Host::Ip(ip) => Ok(vec![SocketAddr::new(*ip, of.port)]),
+        Host::Name(name) => resolve(name, of.port, place).await,
+    }
+}
+
+/// TCP to the first of the addresses that answers, one after the other, each with its share of what is left.
+async fn connect(
+    addresses: &[SocketAddr],
+    until: Instant,
+    place: &mut Place,
+) -> Result<Arc<Wire>, DialError> {
+    let mut last = Fault::new(Phase::Dns, ErrKind::DnsError, "the name has no address");
     for (at, address) in addresses.iter().enumerate() {
         let left = until.saturating_duration_since(Instant::now());
         let share = left / u32::try_from(addresses.len() - at).unwrap_or(u32::MAX);

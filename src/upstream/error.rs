@@ -17,6 +17,8 @@ pub(crate) struct Fault {
     pub(crate) message: String,
     /// We ourselves are out of something: every node would fail alike.
     pub(crate) exhausted: bool,
+    /// The target may not be asked for: nothing was dialled, and no node is to blame.
+    pub(crate) denied: bool,
 }
 
 /// A failure before there was a connection: nothing can have been written.
@@ -24,7 +26,12 @@ pub(crate) type DialError = Fault;
 
 impl Fault {
     pub(crate) fn new(phase: Phase, kind: ErrKind, message: impl Into<String>) -> Self {
-        Self { phase, kind, errno: "", message: one_line(message.into()), exhausted: false }
+        Self { phase, kind, errno: "", message: one_line(message.into()), exhausted: false, denied: false }
+    }
+
+    pub(crate) fn denied() -> Self {
+        let why = "none of the target's addresses may be asked for";
+        Self { denied: true, ..Self::new(Phase::Dns, ErrKind::DialError, why) }
     }
 
     pub(crate) fn timeout(phase: Phase, what: &str) -> Self {
@@ -43,6 +50,7 @@ impl Fault {
             errno,
             message: one_line(error.to_string()),
             exhausted: matches!(errno, "EMFILE" | "ENFILE" | "ENOBUFS" | "ENOMEM"),
+            denied: false,
         }
     }
 
@@ -70,6 +78,14 @@ impl Fault {
             None => error.to_string(),
         };
         Self::new(phase, kind, message)
+    }
+
+    /// The peer ended the connection.
+    pub(crate) fn is_hang_up(&self) -> bool {
+        matches!(
+            self.kind,
+            ErrKind::Eof | ErrKind::ConnectionReset | ErrKind::ConnectionAborted | ErrKind::BrokenPipe
+        )
     }
 
     pub(crate) fn at(self, stage: Stage) -> Failure {

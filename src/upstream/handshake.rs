@@ -15,6 +15,8 @@ use crate::model::{Authority, ErrKind, Host, Phase, Secret};
 /// The longest answer head that a node may send to our CONNECT.
 const MAX_HEAD: usize = 16 * 1024;
 const MAX_FIELDS: usize = 100;
+/// The most interim answers before the one that counts.
+const MAX_INTERIM: usize = 64;
 
 /// Asks an HTTP proxy for a tunnel. Bytes right behind its answer are the tunnel's first.
 pub(crate) async fn http_connect(
@@ -33,9 +35,18 @@ pub(crate) async fn http_connect(
     io.flush().await.map_err(write_failed)?;
 
     let mut answer = BytesMut::with_capacity(512);
+    let mut interim = 0;
     loop {
         match status(&answer)? {
-            Some((100..=199, length)) => {
+            // Nobody asked to switch protocols: 101 is a refusal like any other.
+            Some((100 | 102..=199, length)) => {
+                interim += 1;
+                if interim > MAX_INTERIM {
+                    return Err(refused(
+                        ErrKind::ProtocolError,
+                        "the node sends interim answers to CONNECT without end",
+                    ));
+                }
                 let _interim = answer.split_to(length);
                 continue;
             }
@@ -66,7 +77,7 @@ pub(crate) async fn http_connect(
 }
 
 /// The status and length of the head in `bytes`, once it is whole.
-fn status(bytes: &[u8]) -> Result<Option<(u16, usize)>, DialError> {
+pub(crate) fn status(bytes: &[u8]) -> Result<Option<(u16, usize)>, DialError> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut response = httparse::Response::new(&mut fields);
     match response.parse(bytes) {
@@ -144,7 +155,10 @@ mod tests {
     #[tokio::test]
     async fn whatever_is_not_a_2xx_is_a_refusal_in_its_own_words() {
         let endless = [b"HTTP/1.1 200 OK\r\n".to_vec(), b"a: b\r\n".repeat(90), vec![b'x'; 40_000]].concat();
-        let cases: [(&[u8], ErrKind); 6] = [
+        let interim = b"HTTP/1.1 100 x\r\n\r\n".repeat(65);
+        let cases: [(&[u8], ErrKind); 8] = [
+            (b"HTTP/1.1 101 x\r\nUpgrade: y\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", ErrKind::NodeRefused),
+            (&interim, ErrKind::ProtocolError),
             (b"HTTP/1.1 407 no\r\n\r\n", ErrKind::NodeAuthFailed),
             (b"HTTP/1.1 502 no\r\n\r\nbody", ErrKind::NodeRefused),
             (b"SSH-2.0-x\r\n\r\n", ErrKind::ProtocolError),

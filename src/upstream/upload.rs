@@ -31,6 +31,9 @@ struct Slot {
     sent: AtomicU64,
     over: AtomicBool,
     client_failed: AtomicBool,
+    /// The last time that somebody asked for more, there was none.
+    client_awaited: AtomicBool,
+    client_stalled: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -53,6 +56,8 @@ impl Upload {
             sent: AtomicU64::new(0),
             over: AtomicBool::new(false),
             client_failed: AtomicBool::new(false),
+            client_awaited: AtomicBool::new(false),
+            client_stalled: AtomicBool::new(false),
         }))
     }
 
@@ -69,6 +74,18 @@ impl Upload {
     /// Whether the client broke off its own body.
     pub(crate) fn client_failed(&self) -> bool {
         self.0.client_failed.load(Ordering::Relaxed)
+    }
+
+    /// Nothing moved for too long: if it was the client that was waited for, it is the client's doing.
+    pub(super) fn stood_still(&self) {
+        if self.0.client_awaited.load(Ordering::Relaxed) {
+            self.0.client_stalled.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the client stopped sending its body.
+    pub(crate) fn client_stalled(&self) -> bool {
+        self.0.client_stalled.load(Ordering::Relaxed)
     }
 
     /// Frames that nobody has taken yet.
@@ -115,7 +132,9 @@ impl Body for Shell {
             return Poll::Pending;
         }
         let mut body = slot.body.lock();
-        match std::task::ready!(body.poll_frame(cx)) {
+        let polled = body.poll_frame(cx);
+        slot.client_awaited.store(polled.is_pending(), Ordering::Relaxed);
+        match std::task::ready!(polled) {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
                     slot.sent.fetch_add(data.len() as u64, Ordering::Relaxed);

@@ -30,7 +30,9 @@ pub(crate) struct Pulse {
     uploaded: AtomicU64,
     /// Whoever is waiting for more.
     pub(crate) waker: AtomicWaker,
-    /// Ends the client's connection where it has only this transfer.
+    /// It is the upstream that is waited for, not the client.
+    upstream_awaited: AtomicBool,
+    /// Asks the client's connection to end.
     hang_up: Option<Arc<Notify>>,
 }
 
@@ -46,6 +48,11 @@ impl Pulse {
     pub(crate) fn beat(&self) {
         let since = Instant::now().duration_since(self.born);
         self.last.store(u64::try_from(since.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Whom it waits for: the upstream to say more, or the client to take it.
+    pub(crate) fn awaits_upstream(&self, awaits: bool) {
+        self.upstream_awaited.store(awaits, Ordering::Relaxed);
     }
 
     /// The upload's movement since the last time is one of this transfer's.
@@ -80,6 +87,7 @@ impl Watchdog {
             upload,
             uploaded,
             waker: AtomicWaker::new(),
+            upstream_awaited: AtomicBool::new(false),
             hang_up,
         });
         self.pulses.lock().push(Arc::downgrade(&pulse));
@@ -107,7 +115,10 @@ impl Watchdog {
         for pulse in expired {
             pulse.expired.store(true, Ordering::Relaxed);
             pulse.waker.wake();
-            if let Some(connection) = &pulse.hang_up {
+            // Whoever waits for the upstream was just woken; nothing else would wake one whose client does not read.
+            if let Some(connection) =
+                pulse.hang_up.as_ref().filter(|_| !pulse.upstream_awaited.load(Ordering::Relaxed))
+            {
                 connection.notify_one();
             }
         }

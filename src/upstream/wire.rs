@@ -9,7 +9,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     task::{Context, Poll},
 };
@@ -31,6 +31,10 @@ pub(crate) struct Wire {
     armed: AtomicBool,
     /// The peer's end was read: no answer can come any more.
     ended: AtomicBool,
+    /// Interim answers to the request.
+    interim: AtomicU32,
+    /// The next write is preceded by a look at whether the peer has left.
+    wary: AtomicBool,
     peer: SocketAddr,
 }
 
@@ -43,6 +47,8 @@ impl Wire {
             accepted: AtomicU64::new(0),
             armed: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            interim: AtomicU32::new(0),
+            wary: AtomicBool::new(false),
             peer,
         }))
     }
@@ -54,12 +60,46 @@ impl Wire {
     /// Starts the count for the next request.
     pub(crate) fn arm(&self) {
         self.accepted.store(0, Ordering::Relaxed);
+        self.interim.store(0, Ordering::Relaxed);
         self.armed.store(true, Ordering::Relaxed);
+    }
+
+    /// Looks at the connection right before its next write, and fails that where the peer has closed or spoken.
+    ///
+    /// Here and no earlier: between a look when the connection is taken and the write lies the making of the head (and
+    /// of a TLS record), and a peer that hangs up meanwhile would leave the request uncertain.
+    pub(crate) fn be_wary(&self) {
+        self.wary.store(true, Ordering::Relaxed);
+    }
+
+    /// What the look says, where one is due.
+    fn look(&self) -> io::Result<()> {
+        if !self.wary.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        match self.peek() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.wary.store(false, Ordering::Relaxed);
+                Ok(())
+            }
+            // It stays wary: whoever tries again gets no further.
+            _ => Err(io::ErrorKind::ConnectionReset.into()),
+        }
     }
 
     /// No request is being sent any more: write errors are errors.
     pub(crate) fn disarm(&self) {
         self.armed.store(false, Ordering::Relaxed);
+    }
+
+    /// Counts an interim answer.
+    pub(crate) fn answered_interim(&self) {
+        self.interim.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Interim answers since [`Wire::arm`].
+    pub(crate) fn interim_answers(&self) -> u32 {
+        self.interim.load(Ordering::Relaxed)
     }
 
     /// Bytes that the socket accepted since [`Wire::arm`].
@@ -146,6 +186,13 @@ impl Counted {
         }
     }
 
+    fn before_a_write(&self) -> io::Result<()> {
+        if self.is_too_late() {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        self.0.look()
+    }
+
     /// The peer had ended before anything of the request was written. hyper would still write what waits in its
     /// buffers, and nobody could tell any more that it was not heard.
     fn is_too_late(&self) -> bool {
@@ -172,9 +219,7 @@ impl AsyncRead for Counted {
 
 impl AsyncWrite for Counted {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        if self.is_too_late() {
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-        }
+        self.before_a_write()?;
         let written = on_socket!(self, stream => Pin::new(stream).poll_write(cx, buf));
         self.counted(written)
     }
@@ -184,9 +229,7 @@ impl AsyncWrite for Counted {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.is_too_late() {
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-        }
+        self.before_a_write()?;
         let written = on_socket!(self, stream => Pin::new(stream).poll_write_vectored(cx, bufs));
         self.counted(written)
     }

@@ -3,11 +3,14 @@
 
 pub mod client;
 pub mod grpc;
+pub mod network;
 pub mod nodes;
 pub mod origins;
 pub mod otlp;
 pub mod postgres;
 pub mod resin;
+pub mod secrets;
+pub mod site;
 pub mod tls;
 pub mod wire;
 pub mod world;

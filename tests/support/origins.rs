@@ -73,7 +73,14 @@ impl Server {
         F: Fn(TcpStream) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::over(TcpListener::bind("127.0.0.1:0").await.unwrap(), serve)
+    }
+
+    pub fn over<F, Fut>(listener: TcpListener, serve: F) -> Self
+    where
+        F: Fn(TcpStream) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
         let address = listener.local_addr().unwrap();
         let connections = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&connections);
@@ -105,13 +112,19 @@ pub struct Origin {
 
 impl Origin {
     pub async fn start(script: impl Fn(&Heard) -> Reply + Send + Sync + 'static) -> Self {
+        Self::start_at("127.0.0.1:0".parse().unwrap(), script).await
+    }
+
+    pub async fn start_at(
+        address: SocketAddr,
+        script: impl Fn(&Heard) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let (script, book): (Arc<Script>, Book) = (Arc::new(script), Arc::default());
         let kept = Arc::clone(&book);
-        let server = Server::start(move |connection| {
+        let server = Server::over(TcpListener::bind(address).await.unwrap(), move |connection| {
             let (script, book) = (Arc::clone(&script), Arc::clone(&kept));
             async move { converse(connection, &*script, &book).await }
-        })
-        .await;
+        });
         Self { address: server.address, server, book }
     }
 

@@ -32,6 +32,7 @@ use tokio::{
 use super::{
     grpc::{Grpc, named, spec},
     postgres::Database,
+    secrets::{Verdict, Watch},
 };
 
 /// Far beyond what anything takes on a slow machine; a test that reaches it has failed.
@@ -50,6 +51,7 @@ pub struct Process {
     pub said: Vec<String>,
     stderr: Arc<Mutex<String>>,
     pid: u32,
+    watch: Verdict,
 }
 
 /// How a run that ended by itself ended.
@@ -62,7 +64,9 @@ pub struct Ended {
 
 /// The program's command with none of this process's settings in its environment.
 pub fn command(args: &[&str], settings: &[(&str, &str)]) -> std::process::Command {
-    command_of(PROGRAM.as_ref(), args, settings)
+    // Another build of it, where one is named: a long run is for what is shipped.
+    let other = env::var_os("RESIN_TEST_PROGRAM");
+    command_of(other.as_deref().unwrap_or(PROGRAM.as_ref()).as_ref(), args, settings)
 }
 
 /// Where the program under test was built.
@@ -88,20 +92,25 @@ impl Process {
     }
 
     pub fn of(command: std::process::Command) -> Self {
+        let settings =
+            command.get_envs().filter_map(|(name, value)| Some((name.to_str()?, value?.to_str()?)));
+        let watch = Watch::of_settings(settings);
         let mut child = Command::from(command).kill_on_drop(true).spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut lines = BufReader::new(child.stderr.take().unwrap());
         let stderr = Arc::new(Mutex::new(String::new()));
-        let written = Arc::clone(&stderr);
+        let (written, watching) = (Arc::clone(&stderr), watch.clone());
         tokio::spawn(async move {
             let mut line = Vec::new();
             while lines.read_until(b'\n', &mut line).await.is_ok_and(|read| read > 0) {
-                written.lock().unwrap().push_str(&String::from_utf8_lossy(&line));
+                let text = String::from_utf8_lossy(&line);
+                watching.look(&text);
+                written.lock().unwrap().push_str(&text);
                 line.clear();
             }
         });
         let pid = child.id().unwrap();
-        Self { child, stdout, said: Vec::new(), stderr, pid }
+        Self { child, stdout, said: Vec::new(), stderr, pid, watch: Verdict(watch) }
     }
 
     /// Reads standard output up to the line that begins so, and gives what follows.
@@ -115,6 +124,7 @@ impl Process {
                     self.said
                 );
             };
+            self.watch.0.look(&line);
             self.said.push(line.clone());
             if let Some(rest) = line.strip_prefix(beginning) {
                 return rest.trim().to_owned();
@@ -157,6 +167,7 @@ impl Process {
         let ending = async {
             let status = self.child.wait().await.unwrap();
             while let Ok(Some(line)) = self.stdout.next_line().await {
+                self.watch.0.look(&line);
                 self.said.push(line);
             }
             // The reader of standard error drops its half when it is through.
@@ -234,6 +245,11 @@ impl Resin {
 
     pub fn pid(&self) -> u32 {
         self.process.pid()
+    }
+
+    /// Waits until a line of the log satisfies this.
+    pub async fn stderr_line(&self, what: &str, matches: impl Fn(&str) -> bool) -> String {
+        self.process.stderr_line(what, matches).await
     }
 
     pub fn stderr(&self) -> String {

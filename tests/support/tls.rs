@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PublicKeyData};
 use rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer};
 use tempfile::NamedTempFile;
 use tokio_rustls::TlsAcceptor;
@@ -40,9 +40,15 @@ impl Authority {
 
     /// Accepts TLS as this host (a name or an IP address).
     pub fn acceptor(&self, host: &str) -> TlsAcceptor {
+        self.acceptor_and_key(host).0
+    }
+
+    /// The same, and its public key in DER.
+    pub fn acceptor_and_key(&self, host: &str) -> (TlsAcceptor, Vec<u8>) {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![host.to_owned()]).unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let public = key.subject_public_key_info();
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
@@ -50,6 +56,6 @@ impl Authority {
             .with_no_client_auth()
             .with_single_cert(vec![certificate.der().clone()], key)
             .unwrap();
-        TlsAcceptor::from(Arc::new(config))
+        (TlsAcceptor::from(Arc::new(config)), public)
     }
 }

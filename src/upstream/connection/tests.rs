@@ -56,7 +56,7 @@ fn request(body: bool) -> Unsent {
     headers.insert("host", http::HeaderValue::from_static("origin.example"));
     let frames: VecDeque<Bytes> = (0..FRAMES).map(|_| Bytes::from_static(b"frame")).collect();
     let upload = body.then(|| Upload::over(Source::Script(frames)));
-    Unsent { method: Method::POST, uri: Uri::from_static("/"), headers, upload }
+    Unsent { method: Method::POST, uri: Uri::from_static("/"), headers, upload, interim: None }
 }
 
 async fn connection(row: &Row) -> (Connection, Peer) {

@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, mpsc},
 };
 
-use super::world::{exchange, is_parked, keep, over_tcp, park, pool};
+use super::world::{exchange, is_used_again, keep, over_tcp, park, pool};
 use crate::upstream::{
     Wire,
     script::{Plan, Read, When},
@@ -91,9 +91,9 @@ async fn what_comes_right_behind_an_answer_keeps_its_connection_out_of_the_pool(
         for next in spoilers(tls) {
             let pool = pool();
             let plan = Plan { writes: Vec::new(), reads: vec![Read::Answer, next], when: When::AfterAWrite };
-            let (_, answer) = exchange(&pool, tls, plan).await;
+            let (peer, answer) = exchange(&pool, tls, plan).await;
             keep(&pool, answer);
-            assert!(!is_parked(&pool, tls), "TLS {tls}: {next:?}");
+            assert!(!is_used_again(&pool, tls, &peer).await, "TLS {tls}: {next:?}");
         }
     }
 }
@@ -114,7 +114,10 @@ async fn what_comes_before_or_while_a_connection_is_parked_takes_it_out_of_use()
                         spoil();
                         keep(&pool, answer);
                     }
-                    assert!(!is_parked(&pool, tls), "TLS {tls}: {next:?} {when:?}, parked before {parked}");
+                    assert!(
+                        !is_used_again(&pool, tls, &peer).await,
+                        "TLS {tls}: {next:?} {when:?}, parked before {parked}"
+                    );
                 }
             }
         }
@@ -127,6 +130,6 @@ async fn a_quiet_connection_is_kept_and_what_is_tls_own_business_does_not_spoil_
         let pool = pool();
         let peer = park(&pool, tls).await;
         peer.follow(Plan { writes: Vec::new(), reads: reads.clone(), when: When::AtOnce });
-        assert!(is_parked(&pool, tls), "TLS {tls}: {reads:?}");
+        assert!(is_used_again(&pool, tls, &peer).await, "TLS {tls}: {reads:?}");
     }
 }

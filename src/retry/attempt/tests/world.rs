@@ -17,12 +17,13 @@ use tokio::time::Instant;
 
 use super::super::{Answer, Errand, Exchange, Failed};
 use crate::{
+    config,
     model::{Authority, Host, Node, NodeConfig, Stage},
     retry::trail::Trail,
     telemetry::{AttemptSpan, Metrics},
     upstream::{
-        AnswerBody, Destination, Dialer, Found, Key, Patience, Pool, PoolLimits, Source, Trust, Unsent,
-        Upload, Wire,
+        AnswerBody, Destination, Dialer, Patience, Pool, PoolLimits, Source, Targets, Trust, Unsent, Upload,
+        Wire,
         script::{self, Peer, Plan},
     },
 };
@@ -111,7 +112,7 @@ static SHARED: LazyLock<Shared> = LazyLock::new(|| {
         .unwrap();
     let config = NodeConfig::Direct;
     Shared {
-        dialer: Dialer::new(Trust::load(Some(file.path())).unwrap()),
+        dialer: Dialer::new(Trust::load(Some(file.path())).unwrap(), Targets::new(config::Targets::Any, [])),
         server: Arc::new(server),
         metrics: Metrics::new(),
         node: Arc::new(Node {
@@ -147,7 +148,7 @@ pub(super) fn request(kind: Kind) -> Box<Unsent> {
     }
     let frames: VecDeque<Bytes> = (0..FRAMES).map(|_| Bytes::from_static(b"frame")).collect();
     let upload = (kind == Kind::Body).then(|| Upload::over(Source::Script(frames)));
-    Box::new(Unsent { method: Method::POST, uri: Uri::from_static("/"), headers, upload })
+    Box::new(Unsent { method: Method::POST, uri: Uri::from_static("/"), headers, upload, interim: None })
 }
 
 fn destination(tls: bool) -> Arc<Destination> {
@@ -228,10 +229,15 @@ pub(super) fn keep(pool: &Arc<Pool>, Answer { answered, key }: Answer) {
     drop(AnswerBody::new(incoming, head.version, answered.connection, answered.upload, home, key));
 }
 
-/// Whether the pool has a connection that may be used.
-pub(super) fn is_parked(pool: &Pool, tls: bool) -> bool {
-    let key = Key { node: SHARED.node.hash, destination: destination(tls) };
-    matches!(pool.take(&key), Found::Alive(_))
+/// Whether the next request goes out on the connection to this peer; no other can be had.
+pub(super) async fn is_used_again(pool: &Arc<Pool>, tls: bool, peer: &Peer) -> bool {
+    let before = peer.of_requests();
+    script::expect_dial(None);
+    let (_, trail, _) = attempt(pool, &destination(tls), request(Kind::Bare), usize::MAX, || {}).await;
+    script::forget_dials();
+    let written = peer.of_requests() > before;
+    assert_eq!(trail.live.unwrap().reused, written, "it says what it did");
+    written
 }
 
 /// One attempt as the row says, dropped after so many polls.

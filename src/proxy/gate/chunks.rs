@@ -1,0 +1,187 @@
+//! Where a chunked body ends (RFC 9112, section 7.1): strictly, so that nobody can end it elsewhere.
+
+use super::Flaw;
+
+/// The most digits that a chunk's size may have.
+const MAX_DIGITS: u8 = 16;
+/// The most bytes that all chunk extensions of a body may have, and so its trailers.
+const MAX_ASIDE: u32 = 16 * 1024;
+
+/// Where in a chunked body the next byte lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Chunks {
+    at: At,
+    /// Bytes of extensions and trailers so far.
+    aside: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum At {
+    Size {
+        digits: u8,
+        size: u64,
+    },
+    Extension(u64),
+    /// The LF behind a chunk's size.
+    SizeEnd(u64),
+    Data(u64),
+    DataCr,
+    DataLf,
+    /// The first byte of a trailer, or of the line that ends the body.
+    LineStart,
+    Trailer,
+    TrailerLf,
+    LastLf,
+}
+
+impl Default for Chunks {
+    fn default() -> Self {
+        Self { at: At::Size { digits: 0, size: 0 }, aside: 0 }
+    }
+}
+
+impl Chunks {
+    /// How many of `bytes` belong to the body, and whether it ends there.
+    pub(super) fn take(&mut self, bytes: &[u8]) -> Result<(usize, bool), Flaw> {
+        let mut taken = 0;
+        while let Some(byte) = bytes.get(taken) {
+            if let At::Data(left) = &mut self.at {
+                let step = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len() - taken);
+                *left -= step as u64;
+                taken += step;
+                if *left == 0 {
+                    self.at = At::DataCr;
+                }
+                continue;
+            }
+            match self.next(*byte) {
+                Ok(Some(at)) => self.at = at,
+                Ok(None) => return Ok((taken + 1, true)),
+                Err(_) if taken > 0 => break,
+                Err(flaw) => return Err(flaw),
+            }
+            taken += 1;
+        }
+        Ok((taken, false))
+    }
+
+    /// The state behind this byte; none where it was the last.
+    fn next(&mut self, byte: u8) -> Result<Option<At>, Flaw> {
+        let at = match (self.at, byte) {
+            (At::Size { digits, size }, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
+                if digits == MAX_DIGITS {
+                    return Err(Flaw::malformed("a chunk's size has more than 16 digits"));
+                }
+                let digit = char::from(byte).to_digit(16).unwrap_or_default();
+                At::Size { digits: digits + 1, size: size << 4 | u64::from(digit) }
+            }
+            (At::Size { digits: 0, .. }, _) => return Err(Flaw::malformed("a chunk without its size")),
+            (At::Size { size, .. }, b';') => At::Extension(size),
+            (At::Size { size, .. } | At::Extension(size), b'\r') => At::SizeEnd(size),
+            (At::Extension(size), b'\t' | b' '..=b'~' | 0x80..) => {
+                self.count_aside()?;
+                At::Extension(size)
+            }
+            (At::SizeEnd(0), b'\n') => At::LineStart,
+            (At::SizeEnd(size), b'\n') => At::Data(size),
+            (At::DataCr, b'\r') => At::DataLf,
+            (At::DataLf, b'\n') => At::Size { digits: 0, size: 0 },
+            (At::LineStart, b'\r') => At::LastLf,
+            (At::LastLf, b'\n') => return Ok(None),
+            (At::Trailer, b'\r') => At::TrailerLf,
+            (At::TrailerLf, b'\n') => At::LineStart,
+            // A line that begins with white space would go on with the one before it.
+            (At::LineStart, b'!'..=b'~') | (At::Trailer, b'\t' | b' '..=b'~' | 0x80..) => {
+                self.count_aside()?;
+                At::Trailer
+            }
+            _ => return Err(Flaw::malformed("the chunked body is not framed as it should be")),
+        };
+        Ok(Some(at))
+    }
+
+    fn count_aside(&mut self) -> Result<(), Flaw> {
+        self.aside += 1;
+        if self.aside > MAX_ASIDE {
+            return Err(Flaw::malformed("chunk extensions and trailers of more than 16384 bytes"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All at once, and one byte at a time: how many bytes the body has, if it is one.
+    fn length(bytes: &[u8]) -> Result<Option<usize>, ()> {
+        let mut whole = Chunks::default();
+        let mut at_once = Ok(None);
+        let mut taken = 0;
+        while taken < bytes.len() && at_once == Ok(None) {
+            match whole.take(&bytes[taken..]) {
+                Ok((step, over)) => {
+                    taken += step;
+                    at_once = Ok(over.then_some(taken));
+                }
+                Err(_) => at_once = Err(()),
+            }
+        }
+        let mut slowly = Chunks::default();
+        let mut bit_by_bit = Ok(None);
+        for (at, byte) in bytes.iter().enumerate() {
+            match slowly.take(&[*byte]) {
+                Ok((_, true)) => bit_by_bit = Ok(Some(at + 1)),
+                Ok((_, false)) => continue,
+                Err(_) => bit_by_bit = Err(()),
+            }
+            break;
+        }
+        assert_eq!(at_once, bit_by_bit, "{:?}", String::from_utf8_lossy(bytes));
+        at_once
+    }
+
+    #[test]
+    fn a_chunked_body_ends_where_its_last_line_ends() {
+        let whole: [&[u8]; 6] = [
+            b"0\r\n\r\n",
+            b"3\r\nabc\r\n0\r\n\r\n",
+            b"A;x=\"y\"\r\n0123456789\r\n000\r\n\r\n",
+            b"1\r\n\r\r\n1\r\n\n\r\n0\r\n\r\n",
+            b"0\r\nx-sum: 1\r\ny:\r\n\r\n",
+            b"00000000000000001\r\n",
+        ];
+        for body in &whole[..5] {
+            let followed = [*body, b"GET /"].concat();
+            assert_eq!(length(&followed), Ok(Some(body.len())), "{:?}", String::from_utf8_lossy(body));
+            assert_eq!(length(&body[..body.len() - 1]), Ok(None));
+        }
+        assert_eq!(length(whole[5]), Err(()));
+    }
+
+    #[test]
+    fn what_others_might_read_otherwise_is_refused() {
+        let wrong: [&[u8]; 17] = [
+            b"\r\n",
+            b"x\r\n",
+            b"-1\r\n",
+            b"+1\r\n",
+            b"0x1\r\n",
+            b" 1\r\n",
+            b"1 \r\n",
+            b"1\n",
+            b"1\rx",
+            b"1;a\nb",
+            b"1;\0\r\n",
+            b"1\r\nab\r\n",
+            b"1\r\na\n",
+            b"1\r\na\r0",
+            b"0\r\n x: y\r\n\r\n",
+            b"0\r\nx: y\n\r\n",
+            b"0\r\n\n",
+        ];
+        for body in wrong {
+            assert_eq!(length(body), Err(()), "{:?}", String::from_utf8_lossy(body));
+        }
+    }
+}

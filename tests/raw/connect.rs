@@ -1,0 +1,105 @@
+//! CONNECT takes no body, what stands behind it belongs to the tunnel or to nobody; and requests that end before they do.
+
+use super::row::{CONNECT, Row, pipelined, refused, truncated, up};
+use crate::support::client::WAYS;
+
+const CHUNKS: &str = "5\r\nhello\r\n0\r\n\r\n";
+
+pub fn rows() -> Vec<Row> {
+    [on_connect(), nowhere(), cut()].concat()
+}
+
+/// A tunnel that does not come about leaves nothing behind that could run.
+fn nowhere() -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (what, authority) in
+        [("a port that refuses", "127.0.0.1:1"), ("a name that is none", "nowhere.invalid:80")]
+    {
+        for (kind, behind) in [
+            ("nothing", ""),
+            ("a request", "GET http://<A>/hidden HTTP/1.1\r\nHost: <A>\r\n\r\n"),
+            ("a reverse request", "GET /any/Default/http/<A>/hidden HTTP/1.1\r\nHost: <A>\r\n\r\n"),
+            ("another CONNECT", "CONNECT <A> HTTP/1.1\r\nHost: <A>\r\n\r\n"),
+            ("TLS", "\u{16}\u{3}\u{1}\0\u{5}hello"),
+        ] {
+            let say = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n{behind}");
+            let row = refused(
+                "9931",
+                &format!("{kind} behind a CONNECT to {what}"),
+                say,
+                "UPSTREAM_CONNECT_FAILED",
+            );
+            rows.push(
+                Row { then: super::row::Then::Refused(502, "UPSTREAM_CONNECT_FAILED"), ..row }.on(CONNECT),
+            );
+        }
+    }
+    let early = "CONNECT <A> HTTP/1.1\r\nHost: <A>\r\n\r\nGET /early HTTP/1.1\r\nHost: <A>\r\n\r\n";
+    rows.push(
+        pipelined("9110 9.3.6", "a request sent ahead goes through the tunnel", early, &["GET /early"])
+            .on(CONNECT),
+    );
+    rows
+}
+
+fn on_connect() -> Vec<Row> {
+    let say =
+        |fields: &str, behind: &str| format!("CONNECT <A> HTTP/1.1\r\nHost: <A>\r\n{fields}\r\n{behind}");
+    let refused = |what: &str, fields: &str, behind: &str| {
+        refused("9110 9.3.6", what, say(fields, behind), "*").on(CONNECT)
+    };
+    vec![
+        refused("CONNECT with a length", "Content-Length: 5\r\n", "hello"),
+        refused("CONNECT with a length and nothing behind", "Content-Length: 5\r\n", ""),
+        refused("CONNECT with chunks", "Transfer-Encoding: chunked\r\n", CHUNKS),
+        refused("CONNECT with no chunk but the last", "Transfer-Encoding: chunked\r\n", "0\r\n\r\n"),
+        refused("CONNECT with another coding", "Transfer-Encoding: identity\r\n", ""),
+        refused(
+            "CONNECT with a coding and a length",
+            "Transfer-Encoding: chunked\r\nContent-Length: 0\r\n",
+            CHUNKS,
+        ),
+        refused("CONNECT with two lengths of nought", "Content-Length: 0\r\nContent-Length: 0\r\n", ""),
+        refused("CONNECT with a list of noughts", "Content-Length: 0, 0\r\n", ""),
+        refused("CONNECT with a length that is none", "Content-Length: x\r\n", ""),
+        refused(
+            "CONNECT that expects to send a body",
+            "Expect: 100-continue\r\nContent-Length: 5\r\n",
+            "hello",
+        ),
+        up("9110 9.3.6", "CONNECT with a length of nought", say("Content-Length: 0\r\n", ""), "").on(CONNECT),
+        up("9110 9.3.6", "CONNECT", say("", ""), "").on(CONNECT),
+        up(
+            "9110 9.3.6",
+            "CONNECT that says keep-alive",
+            say("Connection: keep-alive\r\nProxy-Connection: keep-alive\r\n", ""),
+            "",
+        )
+        .on(CONNECT),
+        up("9110 9.3.6", "CONNECT that says close", say("Connection: close\r\n", ""), "").on(CONNECT),
+        up(
+            "9110 7.8",
+            "CONNECT that asks for an upgrade",
+            say("Connection: upgrade\r\nUpgrade: websocket\r\n", ""),
+            "",
+        )
+        .on(CONNECT),
+        up("9110 9.3.6", "CONNECT of HTTP/1.0", "CONNECT <A> HTTP/1.0\r\n\r\n", "").on(CONNECT),
+    ]
+}
+
+/// The client ends before its request does.
+fn cut() -> Vec<Row> {
+    let head = "POST <T> HTTP/1.1\r\nHost: <A>\r\n";
+    vec![
+        truncated("9112 8", "the head ends early", head).on(&WAYS),
+        truncated("9112 8", "the request line ends early", "GET <T> HT"),
+        truncated(
+            "9112 8",
+            "the body is shorter than its length",
+            format!("{head}Content-Length: 10\r\n\r\nhello"),
+        ),
+        truncated("9112 8", "the body does not come", format!("{head}Content-Length: 10\r\n\r\n")),
+        truncated("9112 8", "a body of one byte does not come", format!("{head}Content-Length: 1\r\n\r\n")),
+    ]
+}
