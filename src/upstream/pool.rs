@@ -188,7 +188,7 @@ mod tests {
             link::{Hop, Link},
             wire::{
                 Counted,
-                script::{Read, Script, When},
+                script::{Peer, Plan, Read, When},
             },
         },
     };
@@ -215,25 +215,28 @@ mod tests {
     const PATIENCE: Patience = Patience { response: Duration::from_secs(60), idle: Duration::from_secs(30) };
 
     /// A connection that has carried a request, and whose peer has by now said something more.
-    async fn used() -> (Connection, Arc<Mutex<crate::upstream::wire::script::Seen>>) {
-        let (wire, seen) = Script::wire(&[], Read::Answer, When::AfterAWrite);
+    async fn used() -> (Connection, Peer) {
+        let peer = Peer::plain(Plan::good());
+        let wire = peer.wire();
         let link = Link::over(Arc::clone(&wire), Hop::Plain(Counted(wire)));
         let connection = Connection::over(link).await.unwrap();
         let answered = connection.send(request(), PATIENCE, &mut Phase::Send).await.unwrap();
-        (answered.connection.into_idle().unwrap(), seen)
+        let idle = answered.connection.into_idle().unwrap();
+        peer.follow(Plan { writes: Vec::new(), reads: vec![Read::Junk], when: When::Unnoticed });
+        (idle, peer)
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_last_look_comes_right_before_the_first_write_and_lets_nothing_through() {
-        let ((pool, key), (connection, seen)) = (pool(), used().await);
+        let ((pool, key), (connection, peer)) = (pool(), used().await);
         pool.park(key.clone(), connection);
-        let tries = seen.lock().tries;
+        let tries = peer.tries();
         let Found::Alive(connection) = pool.take(&key) else { panic!("nobody knows that it is dead") };
 
         let failed = connection.send(request(), PATIENCE, &mut Phase::Send).await;
 
         assert!(matches!(failed, Err(SendFailure::Unsent { .. })), "{failed:?}");
-        assert_eq!(seen.lock().tries, tries, "the socket was written to");
+        assert_eq!(peer.tries(), tries, "the socket was written to");
     }
 
     #[tokio::test(start_paused = true)]

@@ -17,12 +17,13 @@ use tokio::time::Instant;
 
 use super::super::{Answer, Errand, Exchange, Failed};
 use crate::{
+    config,
     model::{Authority, Host, Node, NodeConfig, Stage},
     retry::trail::Trail,
     telemetry::{AttemptSpan, Metrics},
     upstream::{
-        AnswerBody, Destination, Dialer, Found, Key, Patience, Pool, PoolLimits, Source, Trust, Unsent,
-        Upload, Wire,
+        AnswerBody, Destination, Dialer, Found, Key, Patience, Pool, PoolLimits, Source, Targets, Trust,
+        Unsent, Upload, Wire,
         script::{self, Peer, Plan},
     },
 };
@@ -111,7 +112,7 @@ static SHARED: LazyLock<Shared> = LazyLock::new(|| {
         .unwrap();
     let config = NodeConfig::Direct;
     Shared {
-        dialer: Dialer::new(Trust::load(Some(file.path())).unwrap()),
+        dialer: Dialer::new(Trust::load(Some(file.path())).unwrap(), Targets::new(config::Targets::Any, [])),
         server: Arc::new(server),
         metrics: Metrics::new(),
         node: Arc::new(Node {
@@ -147,7 +148,7 @@ pub(super) fn request(kind: Kind) -> Box<Unsent> {
     }
     let frames: VecDeque<Bytes> = (0..FRAMES).map(|_| Bytes::from_static(b"frame")).collect();
     let upload = (kind == Kind::Body).then(|| Upload::over(Source::Script(frames)));
-    Box::new(Unsent { method: Method::POST, uri: Uri::from_static("/"), headers, upload })
+    Box::new(Unsent { method: Method::POST, uri: Uri::from_static("/"), headers, upload, interim: None })
 }
 
 fn destination(tls: bool) -> Arc<Destination> {
