@@ -213,13 +213,9 @@ fn heads() -> Vec<AnswerRow> {
         let say = format!("HTTP/1.1 200 OK\r\n{line}\r\nContent-Length: 5\r\n\r\nhello");
         rows.push(bad("9112 5", &format!("a field with {what}"), say));
     }
-    let many: String = (0..10_000).map(|number| format!("X-{number}: y\r\n")).collect();
+    let many: String = (0..1000).map(|number| format!("X-{number}: y\r\n")).collect();
     let long = |length: usize| format!("X-A: {}\r\n", "y".repeat(length));
-    for (what, fields) in [
-        ("ten thousand fields", many),
-        ("a field of 300 KiB", long(300 * 1024)),
-        ("a field of a megabyte", long(1024 * 1024)),
-    ] {
+    for (what, fields) in [("a thousand fields", many), ("a field of 300 KiB", long(300 * 1024))] {
         let say = format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: 5\r\n\r\nhello");
         rows.push(bad("9110 5.4", what, say));
     }
