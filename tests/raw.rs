@@ -33,16 +33,18 @@ mod raw {
     pub mod script;
     pub mod socks;
     pub mod strict;
+    pub mod tls_ends;
     pub mod upgrades;
 }
 
 use raw::{
     answer_run, answers, behind, challenges, chunks, connect, cuts, fields, framing, host, http2,
-    http2_forms, http2_run, node_answers, node_run, request_line, row::Row, run, socks, upgrades,
+    http2_forms, http2_run, node_answers, node_run, request_line, row::Row, run, socks, tls_ends, upgrades,
 };
 use support::{
     nodes::{Manner, Nodes, resin_direct, resin_over},
     resin::Resin,
+    tls::Authority,
 };
 
 async fn on_both_routes(rows: Vec<Row>) {
@@ -146,4 +148,11 @@ async fn a_socks_node_opens_a_tunnel_or_it_does_not() {
         Resin::start(&settings).await
     })
     .await;
+}
+
+#[tokio::test]
+async fn the_end_of_tcp_is_not_the_end_of_tls() {
+    let authority = Authority::new();
+    let resin = resin_direct(&[("RESIN_CA_FILE", authority.file())]).await;
+    tls_ends::run(&resin, &authority.acceptor("127.0.0.1")).await;
 }
