@@ -8,6 +8,7 @@ mod answer;
 mod connection;
 mod dial;
 mod error;
+mod framing;
 mod habit;
 pub(crate) mod handshake;
 mod link;

@@ -12,10 +12,7 @@ use std::{
     time::Duration,
 };
 
-use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
-    header::{CONTENT_LENGTH, TRANSFER_ENCODING},
-};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::{
     body::Incoming,
     client::conn::http1::{self, SendRequest},
@@ -28,6 +25,7 @@ use tokio::{
 
 use super::{
     error::Fault,
+    framing::ambiguous,
     habit::Life,
     link::Link,
     pool::announced_limit,
@@ -263,34 +261,6 @@ const MAX_BUFFER: usize = 256 * 1024;
 /// The largest head that an answer may have.
 const MAX_HEAD: usize = 64 * 1024;
 const MAX_INTERIM: u32 = 64;
-
-/// Why nobody can be sure where this answer ends (RFC 9112, section 6.3): hyper would take one of the readings.
-fn ambiguous(response: &Response<Incoming>) -> Option<&'static str> {
-    let mut lengths = response.headers().get_all(CONTENT_LENGTH).iter();
-    let mut codings = response.headers().get_all(TRANSFER_ENCODING).iter();
-    match (lengths.next(), codings.next()) {
-        (None, None) => None,
-        (Some(_), Some(_)) => Some("the answer has a Content-Length beside its Transfer-Encoding"),
-        (Some(length), None) if lengths.next().is_some() || !is_number(length) => {
-            Some("the answer's Content-Length is not one number")
-        }
-        (None, Some(coding)) if codings.next().is_some() || !is_chunked(coding) => {
-            Some("the answer's Transfer-Encoding is not chunked alone")
-        }
-        (None, Some(_)) if response.version() != Version::HTTP_11 => {
-            Some("an answer of HTTP/1.0 has no Transfer-Encoding")
-        }
-        (Some(_), None) | (None, Some(_)) => None,
-    }
-}
-
-fn is_number(value: &HeaderValue) -> bool {
-    !value.is_empty() && value.as_bytes().iter().all(u8::is_ascii_digit)
-}
-
-fn is_chunked(value: &HeaderValue) -> bool {
-    value.as_bytes().eq_ignore_ascii_case(b"chunked")
-}
 
 fn waited_for(phase: Phase) -> &'static str {
     if phase == Phase::ResponseHead { "waiting for the response head" } else { "sending the request" }
