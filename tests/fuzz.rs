@@ -9,7 +9,11 @@ mod raw {
     pub mod strict;
 }
 
-use std::{env, fs, panic, path::Path};
+use std::{
+    env, fs, panic,
+    path::Path,
+    sync::atomic::{AtomicU32, Ordering},
+};
 
 use proptest::{
     collection::vec,
@@ -150,53 +154,51 @@ fn anything_holds() {
     });
 }
 
+/// Mostly of the good ones.
+fn mostly(
+    good: &'static [&'static str],
+    bad: &'static [&'static str],
+) -> impl Strategy<Value = &'static str> + Clone {
+    prop_oneof![15 => select(good), 1 => select(bad)]
+}
+
 /// A request that is good or nearly so.
 fn nearly_a_request() -> impl Strategy<Value = String> {
-    let method = select(&["GET", "POST", "HEAD", "OPTIONS", "G T", ""][..]);
-    let target = select(&["/", "/a?b", "http://a/", "*", "/a b", "/#", "a:80"][..]);
-    let version = select(&["HTTP/1.1", "HTTP/1.1", "HTTP/1.1", "HTTP/1.1", "HTTP/1.2", "HTTP/1.1 "][..]);
-    let end = || select(&["\r\n", "\r\n", "\r\n", "\r\n", "\r\n", "\n", "\r", "\r\r\n"][..]);
-    let field = select(
-        &[
-            "Host: a",
-            "X: y",
-            "X:y",
-            "X : y",
-            "X: \t y",
-            " X: y",
-            "X",
-            "X: \u{7f}",
-            "Content-Length: 5",
-            "Content-Length: 0",
-            "Content-Length: 05",
-            "Content-Length: 5, 5",
-            "content-length: +5",
-            "Transfer-Encoding: chunked",
-            "Transfer-Encoding: gzip",
-            "transfer-encoding:chunked",
-            "Host: b",
-            "Connection: close",
-        ][..],
+    let method = mostly(&["GET", "POST", "HEAD", "OPTIONS"], &["G T", "", "CONNECT"]);
+    let target = mostly(&["/", "/a?b", "http://a/"], &["*", "/a b", "/#", "a:80"]);
+    let version = mostly(&["HTTP/1.1"], &["HTTP/1.2", "HTTP/1.1 ", "http/1.1"]);
+    let end = mostly(&["\r\n"], &["\n", "\r", "\r\r\n", "\n\r"]);
+    let field = mostly(
+        &["X: y", "X:y", "X: \t y", "X:", "Connection: close", "X-Content-Length: 5"],
+        &["X : y", " X: y", "X", "X: \u{7f}", "Host: b", "Content-Length: 5", "Transfer-Encoding: chunked"],
     );
-    let body = select(
+    let framed = mostly(
         &[
-            "",
-            "",
-            "hello",
-            "hell",
-            "0\r\n\r\n",
-            "5\r\nhello\r\n0\r\n\r\n",
-            "5\nhello\r\n0\r\n\r\n",
-            "05\r\nhello\r\n0\r\nX: y\r\n\r\n",
-            "4\r\nhello\r\n0\r\n\r\n",
             "\r\n",
-        ][..],
+            "Content-Length: 5\r\n\r\nhello",
+            "Content-Length: 05\r\n\r\nhello",
+            "Content-Length: 0\r\n\r\n",
+            "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+            "transfer-encoding:Chunked\r\n\r\n05\r\nhello\r\n00\r\nX: y\r\n\r\n",
+        ],
+        &[
+            "Content-Length: 5\r\n\r\nhell",
+            "Content-Length: 4\r\n\r\nhello",
+            "Content-Length: 5, 5\r\n\r\nhello",
+            "Content-Length: +5\r\n\r\nhello",
+            "Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
+            "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+            "Transfer-Encoding: gzip, chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+            "Transfer-Encoding: chunked\r\n\r\n5\nhello\r\n0\r\n\r\n",
+            "Transfer-Encoding: chunked\r\n\r\n4\r\nhello\r\n0\r\n\r\n",
+            "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n X: y\r\n\r\n",
+        ],
     );
-    let fields = vec((field, end()), 0..4);
-    (method, target, version, end(), fields, end(), body).prop_map(
-        |(method, target, version, end, fields, last, body)| {
+    let fields = vec((field, end.clone()), 0..4);
+    (method, target, version, end, fields, framed).prop_map(
+        |(method, target, version, end, fields, framed)| {
             let fields: String = fields.into_iter().map(|(field, end)| format!("{field}{end}")).collect();
-            format!("{method} {target} {version}{end}Host: a\r\n{fields}{last}{body}")
+            format!("{method} {target} {version}{end}Host: a\r\n{fields}{framed}")
         },
     )
 }
@@ -205,10 +207,12 @@ fn nearly_a_request() -> impl Strategy<Value = String> {
 fn what_the_gate_lets_through_a_strict_reader_reads_alike() {
     let inputs = vec(nearly_a_request(), 1..4).prop_map(|requests| requests.concat().into_bytes());
     let mut several =
-        TestRunner::new(Config { cases: cases() * 8, failure_persistence: None, ..Config::default() });
+        TestRunner::new(Config { cases: cases() * 3, failure_persistence: None, ..Config::default() });
+    let read = AtomicU32::new(0);
     let held = several.run(&inputs, |input| {
         let mut from = 0;
         for end in requests(&input) {
+            read.fetch_add(1, Ordering::Relaxed);
             let passed = &input[from..end];
             let lines = passed.chunks(2).take_while(|pair| *pair == b"\r\n").count() * 2;
             match request(&passed[lines..]) {
@@ -220,4 +224,7 @@ fn what_the_gate_lets_through_a_strict_reader_reads_alike() {
         Ok(())
     });
     held.unwrap_or_else(|error| panic!("{error}"));
+    let read = read.into_inner();
+    println!("{read} requests of {} inputs were let through and read alike", cases() * 3);
+    assert!(read > cases() / 2, "hardly any request was let through: {read}");
 }

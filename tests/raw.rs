@@ -31,17 +31,20 @@ mod raw {
     pub mod row;
     pub mod run;
     pub mod script;
+    pub mod socks;
     pub mod strict;
+    pub mod tls_ends;
     pub mod upgrades;
 }
 
 use raw::{
     answer_run, answers, behind, challenges, chunks, connect, cuts, fields, framing, host, http2,
-    http2_forms, http2_run, node_answers, node_run, request_line, row::Row, run, upgrades,
+    http2_forms, http2_run, node_answers, node_run, request_line, row::Row, run, socks, tls_ends, upgrades,
 };
 use support::{
     nodes::{Manner, Nodes, resin_direct, resin_over},
     resin::Resin,
+    tls::Authority,
 };
 
 async fn on_both_routes(rows: Vec<Row>) {
@@ -132,4 +135,24 @@ async fn what_is_sent_behind_an_upgrade_is_the_new_protocols_or_nobodys() {
 async fn what_is_sent_behind_a_challenge_runs_only_where_nothing_is_in_doubt() {
     let resin = resin_direct(&[("RESIN_PROXY_TOKEN", "tok")]).await;
     challenges::run(&resin).await;
+}
+
+#[tokio::test]
+async fn a_socks_node_opens_a_tunnel_or_it_does_not() {
+    socks::run(async |node: &str| {
+        let settings = [
+            ("RESIN_NODES", node),
+            ("RESIN_CONNECT_TIMEOUT", "500ms"),
+            ("RESIN_DEFAULT_PLATFORM_MAX_RETRIES", "0"),
+        ];
+        Resin::start(&settings).await
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_end_of_tcp_is_not_the_end_of_tls() {
+    let authority = Authority::new();
+    let resin = resin_direct(&[("RESIN_CA_FILE", authority.file())]).await;
+    tls_ends::run(&resin, &authority.acceptor("127.0.0.1")).await;
 }

@@ -19,6 +19,14 @@ fn pseudo() -> Vec<H2Row> {
     };
     let late = [&[REVERSE[0], REVERSE[1], REVERSE[2]][..], &[("x-a", "b"), REVERSE[3]]].concat();
     let mut rows = vec![
+        row(
+            "9113 8.3.1",
+            "host instead of :authority",
+            vec![head(END_STREAM, &[REVERSE[0], REVERSE[1], REVERSE[3], ("host", "<A>")])],
+            up("GET /it"),
+        )
+        .on(&[false]),
+        row("9113 8.3.1", "neither host nor :authority", vec![without(":authority")], Then::Refused),
         row("9113 8.3.1", "no :method", vec![without(":method")], Then::Refused),
         row("9113 8.3.1", "no :scheme", vec![without(":scheme")], Then::Refused),
         row("9113 8.3.1", "no :path", vec![without(":path")], Then::Refused),

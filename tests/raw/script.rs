@@ -102,7 +102,7 @@ async fn converse(
                 return None;
             }
             End::Rst => {
-                // What was said is with the peer before the reset overtakes it.
+                // Mostly what was said is read before the reset overtakes it.
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;
                 connection.set_zero_linger().ok()?;
                 return None;
