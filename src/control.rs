@@ -5,12 +5,12 @@
 
 mod auth;
 mod convert;
-mod filter;
+pub(crate) mod filter;
 mod logs;
 mod nodes;
-mod page;
+pub(crate) mod page;
 mod platforms;
-mod status;
+pub(crate) mod status;
 mod stream;
 mod system;
 #[cfg(test)]

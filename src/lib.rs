@@ -5,6 +5,8 @@ pub mod config;
 pub mod control;
 pub mod demo;
 pub mod drain;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod model;
 mod proxy;
 pub mod record;

@@ -7,18 +7,20 @@
 mod answer;
 mod body;
 mod client;
+#[cfg(test)]
+mod cost;
 mod downstream;
 mod entry;
 mod exchange;
-mod gate;
+pub(crate) mod gate;
 mod headers;
-mod identity;
+pub(crate) mod identity;
 mod listener;
 mod recording;
 mod refusal;
 mod relay;
 mod roster;
-mod target;
+pub(crate) mod target;
 mod tunnel;
 mod worker;
 

@@ -8,7 +8,9 @@ mod answer;
 mod connection;
 mod dial;
 mod error;
-mod handshake;
+mod framing;
+mod habit;
+pub(crate) mod handshake;
 mod link;
 mod pool;
 mod targets;
@@ -21,10 +23,15 @@ pub(crate) use answer::{AnswerBody, Ending};
 pub(crate) use connection::{Answered, Connection, Interim, Patience, SendFailure, Unsent};
 pub(crate) use dial::{Destination, Dialer, Place};
 pub(crate) use error::Fault;
+pub(crate) use habit::Death;
 pub(crate) use link::Link;
 pub(crate) use pool::{Found, Key, Limits as PoolLimits, Pool};
 pub(crate) use targets::Targets;
 pub(crate) use tls::{Trust, TrustError, client_config};
+#[cfg(test)]
+pub(crate) use upload::Source;
 pub(crate) use upload::Upload;
 pub(crate) use watchdog::{Pulse, Watchdog};
+#[cfg(test)]
+pub(crate) use wire::script;
 pub(crate) use wire::{Counted, Wire};

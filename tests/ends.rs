@@ -202,6 +202,45 @@ async fn our_own_shortage_of_descriptors_is_final_and_no_retry() {
 }
 
 #[tokio::test]
+async fn without_descriptors_accepting_waits_and_neither_spins_nor_ends() {
+    let (resin, origin) = (resin_direct(&[("RESIN_DATA_THREADS", "1")]).await, Origin::ok().await);
+    let target = Way::Reverse.target(&origin.authority(), "/");
+    let mut client = Client::of(&resin).await;
+    assert_eq!(client.ask("GET", &target, "Host: a\r\n\r\n").await.status, 200);
+    let pid = Pid::from_raw(i32::try_from(resin.pid()).unwrap());
+    let usual = prlimit(pid, Resource::Nofile, Rlimit { current: Some(3), maximum: Some(4096) }).unwrap();
+    // They get into the backlog, and no further.
+    let mut waiting: Vec<Client> = Vec::new();
+    for _ in 0..20 {
+        let mut client = Client::of(&resin).await;
+        client.say(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")).await;
+        waiting.push(client);
+    }
+    resin.stderr_line("the shortage", |line| line.contains("cannot accept connections")).await;
+    let before = processor_time(resin.pid());
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await; // the time over which it must not spin
+    let spent = processor_time(resin.pid()) - before;
+    assert!(spent < 50, "{spent} ticks of a hundredth of a second in one second: it spins");
+    // Who is connected is served on.
+    assert_eq!(client.ask("GET", &target, "Host: a\r\n\r\n").await.status, 200);
+
+    prlimit(pid, Resource::Nofile, Rlimit { current: Some(1024), maximum: usual.maximum.min(Some(4096)) })
+        .unwrap();
+    for client in &mut waiting {
+        assert_eq!(client.answer("GET").await.status, 200);
+    }
+    let told = resin.stderr().matches("cannot accept connections").count();
+    assert_eq!(told, 1, "said once");
+}
+
+/// User and system time so far, in the kernel's ticks.
+fn processor_time(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+#[tokio::test]
 async fn a_name_with_several_addresses_is_one_attempt() {
     let origin = Origin::ok().await; // on 127.0.0.1 alone, while `localhost` may be ::1 too
     let resin = resin_direct(&[]).await;

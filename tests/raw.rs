@@ -12,12 +12,17 @@ mod raw {
     pub mod answer_run;
     pub mod answers;
     pub mod behind;
+    pub mod challenges;
     pub mod chunks;
     pub mod connect;
     pub mod cuts;
     pub mod fields;
+    pub mod frames;
     pub mod framing;
     pub mod host;
+    pub mod http2;
+    pub mod http2_forms;
+    pub mod http2_run;
     pub mod judge;
     pub mod node_answers;
     pub mod node_run;
@@ -26,16 +31,20 @@ mod raw {
     pub mod row;
     pub mod run;
     pub mod script;
+    pub mod socks;
     pub mod strict;
+    pub mod tls_ends;
+    pub mod upgrades;
 }
 
 use raw::{
-    answer_run, answers, behind, chunks, connect, cuts, fields, framing, host, node_answers, node_run,
-    request_line, row::Row, run,
+    answer_run, answers, behind, challenges, chunks, connect, cuts, fields, framing, host, http2,
+    http2_forms, http2_run, node_answers, node_run, request_line, row::Row, run, socks, tls_ends, upgrades,
 };
 use support::{
     nodes::{Manner, Nodes, resin_direct, resin_over},
     resin::Resin,
+    tls::Authority,
 };
 
 async fn on_both_routes(rows: Vec<Row>) {
@@ -101,4 +110,49 @@ async fn answers_on_both_routes(rows: Vec<answer_run::AnswerRow>) {
 async fn a_node_opens_a_tunnel_or_it_does_not() {
     let resin = Resin::start(&[("RESIN_CONNECT_TIMEOUT", "2s")]).await;
     node_run::run(node_answers::rows(), &resin).await;
+}
+
+#[tokio::test]
+async fn nothing_of_http2_becomes_something_else_further_on() {
+    let resin = resin_direct(&[]).await;
+    http2_run::run([http2::rows(), http2_forms::rows()].concat(), &resin).await;
+}
+
+#[tokio::test]
+async fn a_flood_of_frames_is_bounded_and_others_are_served() {
+    let resin = resin_direct(&[]).await;
+    http2_run::floods(&resin).await;
+}
+
+#[tokio::test]
+async fn what_is_sent_behind_an_upgrade_is_the_new_protocols_or_nobodys() {
+    let nodes = Nodes::http(&[Manner::Good]).await;
+    let (direct, through_node) = tokio::join!(resin_direct(&[]), resin_over(&nodes, 0, &[]));
+    upgrades::run(&[&direct, &through_node]).await;
+}
+
+#[tokio::test]
+async fn what_is_sent_behind_a_challenge_runs_only_where_nothing_is_in_doubt() {
+    let resin = resin_direct(&[("RESIN_PROXY_TOKEN", "tok")]).await;
+    challenges::run(&resin).await;
+}
+
+#[tokio::test]
+async fn a_socks_node_opens_a_tunnel_or_it_does_not() {
+    socks::run(async |node: &str| {
+        let settings = [
+            ("RESIN_NODES", node),
+            ("RESIN_CONNECT_TIMEOUT", "500ms"),
+            ("RESIN_DEFAULT_PLATFORM_MAX_RETRIES", "0"),
+        ];
+        Resin::start(&settings).await
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_end_of_tcp_is_not_the_end_of_tls() {
+    let authority = Authority::new();
+    let resin = resin_direct(&[("RESIN_CA_FILE", authority.file())]).await;
+    tls_ends::run(&resin, &authority.acceptor("127.0.0.1")).await;
 }

@@ -23,7 +23,7 @@ const LAYERS: [&str; 11] = [
     "proto",
 ];
 /// The generated code is known to the edge alone.
-const MAY_KNOW_PROTO: [&str; 3] = ["control", "demo", "lib"];
+const MAY_KNOW_PROTO: [&str; 4] = ["control", "demo", "fuzzing", "lib"];
 
 fn sources(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();

@@ -14,7 +14,7 @@ use crate::{
 /// The year 9999 ends: beyond it PostgreSQL and protobuf do not agree.
 const LAST_SECOND: i64 = 253_402_300_799;
 
-pub(super) fn parse(filter: Option<&RequestLogFilter>, violations: &mut Violations) -> RecordFilter {
+pub(crate) fn parse(filter: Option<&RequestLogFilter>, violations: &mut Violations) -> RecordFilter {
     let Some(filter) = filter else { return RecordFilter::default() };
     let node_hash = filter.node_hash.as_deref().and_then(|text| {
         let hash = NodeHash::parse(text).ok_or("a node's hash is 32 hex digits");
@@ -66,7 +66,7 @@ pub(super) fn parse(filter: Option<&RequestLogFilter>, violations: &mut Violatio
 }
 
 /// What a page token is bound to.
-pub(super) fn fingerprint(filter: Option<&RequestLogFilter>) -> Vec<u8> {
+pub(crate) fn fingerprint(filter: Option<&RequestLogFilter>) -> Vec<u8> {
     filter.map(Message::encode_to_vec).unwrap_or_default()
 }
 

@@ -17,7 +17,7 @@ const LARGEST_MESSAGE: usize = 2 * 1024 * 1024;
 const CURSOR_VERSION: u8 = 1;
 
 /// 0 is the default, too many is the most.
-pub(super) fn size(page_size: i32, violations: &mut Violations) -> usize {
+pub(crate) fn size(page_size: i32, violations: &mut Violations) -> usize {
     match usize::try_from(page_size) {
         Ok(0) => DEFAULT_SIZE,
         Ok(size) => size.min(LARGEST_SIZE),
@@ -32,12 +32,12 @@ pub(super) fn size(page_size: i32, violations: &mut Violations) -> usize {
 }
 
 /// A token for the page behind `place`, good only with the same `filter`.
-pub(super) fn token(filter: &[u8], place: &[u8]) -> String {
+pub(crate) fn token(filter: &[u8], place: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode([&check(filter, place), place].concat())
 }
 
 /// The place that a token stands for; none for the first page.
-pub(super) fn place(page_token: &str, filter: &[u8], violations: &mut Violations) -> Option<Vec<u8>> {
+pub(crate) fn place(page_token: &str, filter: &[u8], violations: &mut Violations) -> Option<Vec<u8>> {
     if page_token.is_empty() {
         return None;
     }
@@ -75,19 +75,19 @@ fn check(filter: &[u8], place: &[u8]) -> [u8; 8] {
 }
 
 /// The place of a record in the order of newest first.
-pub(super) fn record_place(started_at: SystemTime, id: Uuid) -> Vec<u8> {
+pub(crate) fn record_place(started_at: SystemTime, id: Uuid) -> Vec<u8> {
     let micros = started_at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64);
     [&micros.to_be_bytes()[..], id.as_bytes()].concat()
 }
 
-pub(super) fn read_record_place(place: &[u8]) -> Option<(SystemTime, Uuid)> {
+pub(crate) fn read_record_place(place: &[u8]) -> Option<(SystemTime, Uuid)> {
     let (micros, id) = place.split_at_checked(8)?;
     let micros = u64::from_be_bytes(micros.try_into().ok()?);
     Some((UNIX_EPOCH + Duration::from_micros(micros), Uuid::from_slice(id).ok()?))
 }
 
 /// A stream's cursor as callers see it.
-pub(super) fn show_cursor(cursor: Cursor) -> String {
+pub(crate) fn show_cursor(cursor: Cursor) -> String {
     let mut bytes = vec![CURSOR_VERSION];
     bytes.extend(cursor.xid.to_be_bytes());
     bytes.extend(cursor.seq.to_be_bytes());
@@ -96,7 +96,7 @@ pub(super) fn show_cursor(cursor: Cursor) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-pub(super) fn read_cursor(text: &str, violations: &mut Violations) -> Option<Cursor> {
+pub(crate) fn read_cursor(text: &str, violations: &mut Violations) -> Option<Cursor> {
     violations.take("cursor", cursor(text).ok_or("not a cursor of an earlier answer"))
 }
 

@@ -20,20 +20,20 @@ const DEFECT: &str = "a defect of the server; its log says more";
 
 /// What is wrong with a request, field by field.
 #[derive(Debug, Default)]
-pub(super) struct Violations(Vec<FieldViolation>);
+pub(crate) struct Violations(Vec<FieldViolation>);
 
 impl Violations {
-    pub(super) fn add(&mut self, field: impl Into<String>, what: impl Into<String>) {
+    pub(crate) fn add(&mut self, field: impl Into<String>, what: impl Into<String>) {
         self.0.push(FieldViolation::new(field, clipped(&what.into())));
     }
 
     /// The value, or what is wrong with it.
-    pub(super) fn take<T, E: std::fmt::Display>(&mut self, field: &str, parsed: Result<T, E>) -> Option<T> {
+    pub(crate) fn take<T, E: std::fmt::Display>(&mut self, field: &str, parsed: Result<T, E>) -> Option<T> {
         parsed.map_err(|error| self.add(field, error.to_string())).ok()
     }
 
     /// All of them at once, if there are any: those that fit, and how many more there were.
-    pub(super) fn check(self) -> Result<(), Status> {
+    pub(crate) fn check(self) -> Result<(), Status> {
         if self.0.is_empty() {
             return Ok(());
         }

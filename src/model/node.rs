@@ -108,7 +108,12 @@ impl NodeConfig {
         if let Some(tls) = tls {
             let mut separator = '?';
             if let Some(sni) = &tls.sni {
-                uri += &format!("{separator}sni={}", utf8_percent_encode(&sni.to_string(), UNRESERVED));
+                // In brackets, or it would not be read back.
+                let name = match sni {
+                    Host::Ip(IpAddr::V6(ip)) => format!("[{ip}]"),
+                    name => name.to_string(),
+                };
+                uri += &format!("{separator}sni={}", utf8_percent_encode(&name, UNRESERVED));
                 separator = '&';
             }
             if tls.insecure {
@@ -378,6 +383,7 @@ mod tests {
             "direct://",
             "http://a%40b:c%3Ad@h:1",
             "https://[::1]:8443?sni=x.example&insecure=true",
+            "https://h:1?sni=%5B::1%5D",
             "socks5://u:p@h:1",
         ] {
             let config = parse(uri).unwrap().config;

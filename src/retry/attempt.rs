@@ -12,7 +12,7 @@ use crate::{
     model::{Authority, Node, Stage},
     telemetry::AttemptSpan,
     upstream::{
-        Answered, Connection, Destination, Dialer, Fault, Found, Key, Link, Patience, Place, Pool,
+        Answered, Connection, Death, Destination, Dialer, Fault, Found, Key, Link, Patience, Place, Pool,
         SendFailure, Unsent,
     },
 };
@@ -95,10 +95,20 @@ impl Errand for Exchange<'_> {
         match self.pool.take(&key) {
             Found::Alive(connection) => {
                 progress.reused = true;
+                let life = connection.life();
+                let died = |death| life.map_or((), |life| self.pool.died(&key, life, death));
                 match self.send(*connection, request, progress).await {
                     Ok(answered) => return Ok(Answer { answered, key }),
-                    Err(SendFailure::Sent { fault }) => return Err(Failed::Sent { fault }),
-                    Err(SendFailure::Unsent { request: whole, .. }) => request = whole,
+                    Err(SendFailure::Sent { fault }) => {
+                        if fault.is_hang_up() {
+                            died(Death::Lost);
+                        }
+                        return Err(Failed::Sent { fault });
+                    }
+                    Err(SendFailure::Unsent { request: whole, .. }) => {
+                        died(Death::Seen);
+                        request = whole;
+                    }
                 }
                 progress.reused = false;
                 progress.stale = true;
@@ -176,3 +186,6 @@ impl Errand for OpenTunnel<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -196,18 +196,4 @@ impl Plan<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_attempt_may_eat_the_time_of_those_that_may_follow() {
-        let now = Instant::now();
-        let at = |seconds: u64| now + Duration::from_secs(seconds);
-        let connect = Duration::from_secs(5);
-        assert_eq!(share(now, at(15), connect, 2, 10), at(5));
-        assert_eq!(share(now, at(9), connect, 2, 10), at(3));
-        assert_eq!(share(now, at(9), connect, 16, 3), at(3));
-        assert_eq!(share(now, at(4), connect, 0, 10), at(4));
-        assert_eq!(share(now, now, connect, 3, 10), now);
-    }
-}
+mod tests;

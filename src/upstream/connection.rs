@@ -12,10 +12,7 @@ use std::{
     time::Duration,
 };
 
-use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
-    header::{CONTENT_LENGTH, TRANSFER_ENCODING},
-};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::{
     body::Incoming,
     client::conn::http1::{self, SendRequest},
@@ -28,7 +25,10 @@ use tokio::{
 
 use super::{
     error::Fault,
+    framing::ambiguous,
+    habit::Life,
     link::Link,
+    pool::announced_limit,
     upload::{Shell, Upload},
     wire::Wire,
 };
@@ -43,7 +43,11 @@ pub(crate) struct Connection {
     driver: Driver,
     wire: Arc<Wire>,
     tls: bool,
+    /// How long it had idled when it was taken out of the pool: its peer may be about to leave it.
+    pub(super) idled: Option<Duration>,
     pub(super) born: Instant,
+    /// How long it may idle, where its peer said so with its last answer.
+    pub(super) idle_limit: Option<Duration>,
 }
 
 /// A request of which nothing was written: the head as it was made once, and the untouched body.
@@ -90,7 +94,9 @@ pub(crate) struct Remains {
     ended: bool,
     wire: Arc<Wire>,
     tls: bool,
+    idled: Option<Duration>,
     born: Instant,
+    idle_limit: Option<Duration>,
 }
 
 /// Why there is no answer.
@@ -125,14 +131,26 @@ impl Connection {
         builder.max_buf_size(MAX_BUFFER).max_header_size(MAX_HEAD);
         let handshake = builder.handshake(TokioIo::new(link)).await;
         let (sender, driver) = handshake.map_err(|error| Fault::http(Phase::Send, &error))?;
-        Ok(Self { sender, driver, wire, tls, born: Instant::now() })
+        Ok(Self { sender, driver, wire, tls, idled: None, born: Instant::now(), idle_limit: None })
     }
 
     pub(crate) fn wire(&self) -> &Arc<Wire> {
         &self.wire
     }
 
-    /// The last look before a reused connection is written to: false where the peer has closed it or spoken on it.
+    /// Its life so far, where it is to be used again.
+    pub(crate) fn life(&self) -> Option<Life> {
+        self.idled.map(|idled| Life { born: self.born, idled })
+    }
+
+    /// Whether it is known to have ended. Asks no more than what the runtime has been told; also takes in session tickets
+    /// and key updates, so that the look before the first write does not take them for an answer.
+    pub(super) fn has_ended(&mut self) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        self.driver.poll_without_shutdown(&mut context).is_ready()
+    }
+
+    /// A look at an idle connection: false where the peer has closed it or spoken on it.
     pub(crate) fn is_alive(&mut self) -> bool {
         if is_quiet(&self.wire) {
             return true;
@@ -141,8 +159,7 @@ impl Connection {
             return false;
         }
         // Session tickets and key updates are no answer: let TLS take them, then look again.
-        let mut context = Context::from_waker(Waker::noop());
-        self.driver.poll_without_shutdown(&mut context).is_pending() && is_quiet(&self.wire)
+        !self.has_ended() && is_quiet(&self.wire)
     }
 
     /// Sends the request and waits for the head of its response. `phase` tells where it stands, also when it is dropped.
@@ -152,10 +169,13 @@ impl Connection {
         patience: Patience,
         phase: &mut Phase,
     ) -> Result<Answered, SendFailure> {
-        let Self { mut sender, driver, wire, tls, born } = self;
+        let Self { mut sender, driver, wire, tls, idled, born, .. } = self;
         let shell = Shell::new(request.upload.as_ref(), &wire);
         *phase = Phase::Send;
         wire.arm();
+        if idled.is_some() {
+            wire.be_wary();
+        }
         let mut driver = Some(driver);
         let mut ended = false;
         // Without this a task that has used up its budget would be told "pending" by an answer that is there.
@@ -190,7 +210,8 @@ impl Connection {
                     return Err(SendFailure::Sent { fault });
                 }
                 let Unsent { upload, .. } = request;
-                let connection = Remains { sender, driver, ended, wire, tls, born };
+                let idle_limit = announced_limit(response.headers());
+                let connection = Remains { sender, driver, ended, wire, tls, idled, born, idle_limit };
                 return Ok(Answered { response, connection, upload });
             }
             End::Endless => {
@@ -241,34 +262,6 @@ const MAX_BUFFER: usize = 256 * 1024;
 const MAX_HEAD: usize = 64 * 1024;
 const MAX_INTERIM: u32 = 64;
 
-/// Why nobody can be sure where this answer ends (RFC 9112, section 6.3): hyper would take one of the readings.
-fn ambiguous(response: &Response<Incoming>) -> Option<&'static str> {
-    let mut lengths = response.headers().get_all(CONTENT_LENGTH).iter();
-    let mut codings = response.headers().get_all(TRANSFER_ENCODING).iter();
-    match (lengths.next(), codings.next()) {
-        (None, None) => None,
-        (Some(_), Some(_)) => Some("the answer has a Content-Length beside its Transfer-Encoding"),
-        (Some(length), None) if lengths.next().is_some() || !is_number(length) => {
-            Some("the answer's Content-Length is not one number")
-        }
-        (None, Some(coding)) if codings.next().is_some() || !is_chunked(coding) => {
-            Some("the answer's Transfer-Encoding is not chunked alone")
-        }
-        (None, Some(_)) if response.version() != Version::HTTP_11 => {
-            Some("an answer of HTTP/1.0 has no Transfer-Encoding")
-        }
-        (Some(_), None) | (None, Some(_)) => None,
-    }
-}
-
-fn is_number(value: &HeaderValue) -> bool {
-    !value.is_empty() && value.as_bytes().iter().all(u8::is_ascii_digit)
-}
-
-fn is_chunked(value: &HeaderValue) -> bool {
-    value.as_bytes().eq_ignore_ascii_case(b"chunked")
-}
-
 fn waited_for(phase: Phase) -> &'static str {
     if phase == Phase::ResponseHead { "waiting for the response head" } else { "sending the request" }
 }
@@ -304,7 +297,15 @@ impl Remains {
         if driver.poll_without_shutdown(&mut context).is_ready() || !self.sender.is_ready() {
             return None;
         }
-        Some(Connection { sender: self.sender, driver, wire: self.wire, tls: self.tls, born: self.born })
+        Some(Connection {
+            sender: self.sender,
+            driver,
+            wire: self.wire,
+            tls: self.tls,
+            idled: self.idled,
+            born: self.born,
+            idle_limit: self.idle_limit,
+        })
     }
 
     /// The link and the bytes that were read behind the head: what a 101 leaves.

@@ -80,6 +80,14 @@ impl Fault {
         Self::new(phase, kind, message)
     }
 
+    /// The peer ended the connection.
+    pub(crate) fn is_hang_up(&self) -> bool {
+        matches!(
+            self.kind,
+            ErrKind::Eof | ErrKind::ConnectionReset | ErrKind::ConnectionAborted | ErrKind::BrokenPipe
+        )
+    }
+
     pub(crate) fn at(self, stage: Stage) -> Failure {
         Failure { stage, phase: self.phase, kind: self.kind, errno: self.errno, message: self.message }
     }

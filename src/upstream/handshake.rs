@@ -77,10 +77,13 @@ pub(crate) async fn http_connect(
 }
 
 /// The status and length of the head in `bytes`, once it is whole.
-fn status(bytes: &[u8]) -> Result<Option<(u16, usize)>, DialError> {
+pub(crate) fn status(bytes: &[u8]) -> Result<Option<(u16, usize)>, DialError> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut response = httparse::Response::new(&mut fields);
     match response.parse(bytes) {
+        Ok(httparse::Status::Complete(_)) if response.code.is_none_or(|code| code < 100) => {
+            Err(refused(ErrKind::ProtocolError, "the node's answer to CONNECT has a status that is none"))
+        }
         Ok(httparse::Status::Complete(length)) => Ok(response.code.map(|code| (code, length))),
         Ok(httparse::Status::Partial) => Ok(None),
         Err(error) => Err(refused(ErrKind::ProtocolError, &format!("the node's answer to CONNECT: {error}"))),
@@ -156,7 +159,8 @@ mod tests {
     async fn whatever_is_not_a_2xx_is_a_refusal_in_its_own_words() {
         let endless = [b"HTTP/1.1 200 OK\r\n".to_vec(), b"a: b\r\n".repeat(90), vec![b'x'; 40_000]].concat();
         let interim = b"HTTP/1.1 100 x\r\n\r\n".repeat(65);
-        let cases: [(&[u8], ErrKind); 8] = [
+        let cases: [(&[u8], ErrKind); 9] = [
+            (b"HTTP/1.1 099 no\r\n\r\n", ErrKind::ProtocolError),
             (b"HTTP/1.1 101 x\r\nUpgrade: y\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", ErrKind::NodeRefused),
             (&interim, ErrKind::ProtocolError),
             (b"HTTP/1.1 407 no\r\n\r\n", ErrKind::NodeAuthFailed),

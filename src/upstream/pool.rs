@@ -1,6 +1,7 @@
 //! Idle upstream connections of one thread, keyed by node and destination, the last one parked taken first.
 //!
-//! Nobody polls an idle connection. Its state is looked at when it is taken; the sweep enforces idle limit and age.
+//! Nobody polls an idle connection. What the runtime knows of it is asked when it is taken, and its socket is looked at
+//! right before the first write; the sweep enforces idle limit and age.
 
 use std::{
     collections::HashMap,
@@ -11,10 +12,15 @@ use std::{
     time::Duration,
 };
 
+use http::HeaderMap;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{connection::Connection, dial::Destination};
+use super::{
+    connection::Connection,
+    dial::Destination,
+    habit::{Death, Habits, Life},
+};
 use crate::{model::NodeHash, telemetry::Metrics};
 
 /// What makes two connections interchangeable.
@@ -34,10 +40,16 @@ pub(crate) struct Limits {
 
 /// The idle connections of one thread. The bound is shared with the other threads' pools.
 pub(crate) struct Pool {
-    idle: Mutex<HashMap<Key, Vec<Idle>>>,
+    shelves: Mutex<Shelves>,
     all_idle: Arc<AtomicUsize>,
     limits: Limits,
     metrics: Metrics,
+}
+
+#[derive(Default)]
+struct Shelves {
+    idle: HashMap<Key, Vec<Idle>>,
+    habits: Habits,
 }
 
 struct Idle {
@@ -47,7 +59,7 @@ struct Idle {
 
 /// What the pool had for a key.
 pub(crate) enum Found {
-    /// Looked at just now.
+    /// As far as is known. Its first write is preceded by a look.
     Alive(Box<Connection>),
     /// There was one, and its peer had left it.
     Stale,
@@ -56,25 +68,36 @@ pub(crate) enum Found {
 
 impl Pool {
     pub(crate) fn new(limits: Limits, all_idle: Arc<AtomicUsize>, metrics: Metrics) -> Self {
-        Self { idle: Mutex::new(HashMap::new()), all_idle, limits, metrics }
+        Self { shelves: Mutex::default(), all_idle, limits, metrics }
     }
 
-    /// The connection that was parked last, if its peer has not left it.
+    /// The connection that was parked last, if its peer is not known to have left it, nor about to.
     pub(crate) fn take(&self, key: &Key) -> Found {
         let mut stale = false;
-        while let Some(mut idle) = self.pop(key) {
-            if self.in_time(&idle, Instant::now()) && idle.connection.is_alive() {
-                return Found::Alive(Box::new(idle.connection));
+        while let Some((mut idle, limit)) = self.pop(key) {
+            let now = Instant::now();
+            let life = Life { born: idle.connection.born, idled: now.duration_since(idle.since) };
+            if self.in_time(&idle, limit, now) {
+                if !idle.connection.has_ended() {
+                    idle.connection.idled = Some(life.idled);
+                    return Found::Alive(Box::new(idle.connection));
+                }
+                self.died(key, life, Death::Seen);
             }
             stale = true;
         }
         if stale { Found::Stale } else { Found::Nothing }
     }
 
+    /// A connection turned out to be dead when it was used again.
+    pub(crate) fn died(&self, key: &Key, life: Life, death: Death) {
+        self.shelves.lock().habits.died(key, life, death, Instant::now());
+    }
+
     /// Keeps a connection, unless the bound is reached.
     pub(crate) fn park(&self, key: Key, connection: Connection) {
         let idle = Idle { connection, since: Instant::now() };
-        if !self.in_time(&idle, idle.since) {
+        if !self.in_time(&idle, None, idle.since) {
             return;
         }
         if self.all_idle.fetch_add(1, Ordering::Relaxed) >= self.limits.max_idle {
@@ -82,16 +105,24 @@ impl Pool {
             return;
         }
         self.metrics.idle_connections(1);
-        self.idle.lock().entry(key).or_default().push(idle);
+        let mut shelves = self.shelves.lock();
+        if let Some(idled) = idle.connection.idled {
+            shelves.habits.survived(&key, idled);
+        }
+        shelves.idle.entry(key).or_default().push(idle);
     }
 
     /// Drops what has been idle too long, is too old, or was closed by its peer.
     pub(crate) fn sweep(&self) {
         let now = Instant::now();
         let mut dropped = Vec::new();
-        self.idle.lock().retain(|_, list| {
-            dropped
-                .extend(list.extract_if(.., |idle| !self.in_time(idle, now) || !idle.connection.is_alive()));
+        let Shelves { idle, habits } = &mut *self.shelves.lock();
+        habits.forget(now);
+        idle.retain(|key, list| {
+            let limit = habits.limit(key);
+            dropped.extend(
+                list.extract_if(.., |idle| !self.in_time(idle, limit, now) || !idle.connection.is_alive()),
+            );
             !list.is_empty()
         });
         self.forget(dropped.len());
@@ -99,22 +130,24 @@ impl Pool {
 
     /// Drops everything: the thread is about to end.
     pub(crate) fn clear(&self) {
-        let all = std::mem::take(&mut *self.idle.lock());
+        let all = std::mem::take(&mut self.shelves.lock().idle);
         self.forget(all.values().map(Vec::len).sum());
     }
 
-    fn pop(&self, key: &Key) -> Option<Idle> {
-        let mut idle = self.idle.lock();
-        let list = idle.get_mut(key)?;
+    /// With how long it can be trusted, where that was learned.
+    fn pop(&self, key: &Key) -> Option<(Idle, Option<Duration>)> {
+        let mut shelves = self.shelves.lock();
+        let list = shelves.idle.get_mut(key)?;
         let last = list.pop();
         if list.is_empty() {
-            idle.remove(key);
+            shelves.idle.remove(key);
         }
-        drop(idle);
+        let limit = shelves.habits.limit(key);
+        drop(shelves);
         if last.is_some() {
             self.forget(1);
         }
-        last
+        Some((last?, limit))
     }
 
     fn forget(&self, connections: usize) {
@@ -122,8 +155,130 @@ impl Pool {
         self.metrics.idle_connections(-i64::try_from(connections).unwrap_or(i64::MAX));
     }
 
-    fn in_time(&self, idle: &Idle, now: Instant) -> bool {
-        now.duration_since(idle.since) < self.limits.idle_timeout
+    fn in_time(&self, idle: &Idle, learned: Option<Duration>, now: Instant) -> bool {
+        let idled = now.duration_since(idle.since);
+        idled < self.limits.idle_timeout
+            && idle.connection.idle_limit.is_none_or(|limit| idled < limit)
+            && learned.is_none_or(|limit| idled < limit)
             && now.duration_since(idle.connection.born) < self.limits.max_age
+    }
+}
+
+/// How long a connection is used after an answer that says `Keep-Alive: timeout=N`: a request that is sent at the end of
+/// the peer's patience would be lost.
+pub(super) fn announced_limit(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get("keep-alive")?.to_str().ok()?;
+    let seconds = value.split(',').find_map(|part| {
+        let (name, seconds) = part.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("timeout").then(|| seconds.trim().parse::<u32>().ok())?
+    })?;
+    let limit = Duration::from_secs(seconds.into());
+    Some(limit - (limit / 2).min(Duration::from_secs(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderValue, Method, Uri};
+
+    use super::*;
+    use crate::{
+        model::{Authority, NodeConfig, Phase},
+        upstream::{
+            connection::{Patience, SendFailure, Unsent},
+            link::{Hop, Link},
+            wire::{
+                Counted,
+                script::{Peer, Plan, Read, When},
+            },
+        },
+    };
+
+    fn pool() -> (Pool, Key) {
+        let limits =
+            Limits { max_idle: 8, idle_timeout: Duration::from_secs(30), max_age: Duration::from_secs(600) };
+        let authority = Authority::parse("shop.test:80", None).unwrap();
+        let destination = Arc::new(Destination { authority, tls: false });
+        let key = Key { node: NodeConfig::Direct.hash(), destination };
+        (Pool::new(limits, Arc::default(), Metrics::default()), key)
+    }
+
+    fn request() -> Unsent {
+        Unsent {
+            method: Method::GET,
+            uri: Uri::from_static("/"),
+            headers: HeaderMap::new(),
+            upload: None,
+            interim: None,
+        }
+    }
+
+    const PATIENCE: Patience = Patience { response: Duration::from_secs(60), idle: Duration::from_secs(30) };
+
+    /// A connection that has carried a request, and whose peer has by now said something more.
+    async fn used() -> (Connection, Peer) {
+        let peer = Peer::plain(Plan::good());
+        let wire = peer.wire();
+        let link = Link::over(Arc::clone(&wire), Hop::Plain(Counted(wire)));
+        let connection = Connection::over(link).await.unwrap();
+        let answered = connection.send(request(), PATIENCE, &mut Phase::Send).await.unwrap();
+        let idle = answered.connection.into_idle().unwrap();
+        peer.follow(Plan { writes: Vec::new(), reads: vec![Read::Junk], when: When::Unnoticed });
+        (idle, peer)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_look_comes_right_before_the_first_write_and_lets_nothing_through() {
+        let ((pool, key), (connection, peer)) = (pool(), used().await);
+        pool.park(key.clone(), connection);
+        let tries = peer.tries();
+        let Found::Alive(connection) = pool.take(&key) else { panic!("nobody knows that it is dead") };
+
+        let failed = connection.send(request(), PATIENCE, &mut Phase::Send).await;
+
+        assert!(matches!(failed, Err(SendFailure::Unsent { .. })), "{failed:?}");
+        assert_eq!(peer.tries(), tries, "the socket was written to");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_not_used_longer_than_its_peer_said_or_than_others_lived() {
+        let ms = Duration::from_millis;
+        for (idle, announced, learned, alive) in [
+            (ms(900), Some(ms(1000)), None, true),
+            (ms(1000), Some(ms(1000)), None, false),
+            (ms(700), None, Some(ms(1000)), true),
+            (ms(750), None, Some(ms(1000)), false),
+        ] {
+            let ((pool, key), (mut connection, _)) = (pool(), used().await);
+            connection.idle_limit = announced;
+            if let Some(idled) = learned {
+                pool.died(&key, Life { born: connection.born, idled }, Death::Lost);
+            }
+            pool.park(key.clone(), connection);
+            tokio::time::advance(idle).await;
+            assert_eq!(
+                matches!(pool.take(&key), Found::Alive(_)),
+                alive,
+                "{idle:?} {announced:?} {learned:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_peers_patience_is_kept_with_something_to_spare() {
+        for (value, limit) in [
+            ("timeout=5, max=100", Some(4000)),
+            ("max=3,Timeout = 60", Some(59_000)),
+            ("timeout=1", Some(500)),
+            ("timeout=0", Some(0)),
+            ("timeout=soon", None),
+            ("max=3", None),
+        ] {
+            let headers = HeaderMap::from_iter([(
+                http::HeaderName::from_static("keep-alive"),
+                HeaderValue::from_static(value),
+            )]);
+            assert_eq!(announced_limit(&headers), limit.map(Duration::from_millis), "{value}");
+        }
+        assert_eq!(announced_limit(&HeaderMap::new()), None);
     }
 }

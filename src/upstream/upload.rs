@@ -90,7 +90,7 @@ impl Upload {
 
     /// Frames that nobody has taken yet.
     #[cfg(test)]
-    pub(super) fn frames_left(&self) -> usize {
+    pub(crate) fn frames_left(&self) -> usize {
         match &*self.0.body.lock() {
             Source::Client(..) => 0,
             Source::Script(frames) => frames.len(),

@@ -84,6 +84,32 @@ fn good() -> Vec<AnswerRow> {
             "proxy-connection",
             "x-a: b",
         ]),
+        whole(
+            "9112 2.2",
+            "lines that end with LF alone",
+            "HTTP/1.1 200 OK\nX-A: b\nContent-Length: 5\n\nhello",
+            "hello",
+        )
+        .lines(&["x-a: b"]),
+        whole(
+            "9112 6.3",
+            "close and a length, and more behind",
+            "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello, more",
+            "hello",
+        ),
+        whole(
+            "9110 15.3.6",
+            "a 206",
+            "HTTP/1.1 200 OK\r\nContent-Range: bytes 0-4/9\r\nContent-Length: 5\r\n\r\nhello",
+            "hello",
+        ),
+        row(
+            "9110 15.3.6",
+            "a 205 with a length of nought",
+            "HTTP/1.1 205 x\r\nContent-Length: 0\r\n\r\n",
+            End::Stays,
+            Seen::Whole(205, String::new()),
+        ),
         row(
             "9110 15.5",
             "a 404 is the origin's",
@@ -213,13 +239,9 @@ fn heads() -> Vec<AnswerRow> {
         let say = format!("HTTP/1.1 200 OK\r\n{line}\r\nContent-Length: 5\r\n\r\nhello");
         rows.push(bad("9112 5", &format!("a field with {what}"), say));
     }
-    let many: String = (0..10_000).map(|number| format!("X-{number}: y\r\n")).collect();
+    let many: String = (0..1000).map(|number| format!("X-{number}: y\r\n")).collect();
     let long = |length: usize| format!("X-A: {}\r\n", "y".repeat(length));
-    for (what, fields) in [
-        ("ten thousand fields", many),
-        ("a field of 300 KiB", long(300 * 1024)),
-        ("a field of 2 MiB", long(2 * 1024 * 1024)),
-    ] {
+    for (what, fields) in [("a thousand fields", many), ("a field of 300 KiB", long(300 * 1024))] {
         let say = format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: 5\r\n\r\nhello");
         rows.push(bad("9110 5.4", what, say));
     }

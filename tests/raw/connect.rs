@@ -1,20 +1,18 @@
 //! CONNECT takes no body, what stands behind it belongs to the tunnel or to nobody; and requests that end before they do.
 
-use super::row::{CONNECT, Row, pipelined, refused, truncated, up};
+use super::row::{CONNECT, Row, pipelined, refused, truncated, up, up_and_end};
 use crate::support::client::WAYS;
 
 const CHUNKS: &str = "5\r\nhello\r\n0\r\n\r\n";
 
 pub fn rows() -> Vec<Row> {
-    [on_connect(), nowhere(), cut()].concat()
+    [on_connect(), nowhere(), expecting(), cut()].concat()
 }
 
 /// A tunnel that does not come about leaves nothing behind that could run.
 fn nowhere() -> Vec<Row> {
     let mut rows = Vec::new();
-    for (what, authority) in
-        [("a port that refuses", "127.0.0.1:1"), ("a name that is none", "nowhere.invalid:80")]
-    {
+    for (what, authority) in [("a port that refuses", "127.0.0.1:1"), ("another that does", "[::1]:1")] {
         for (kind, behind) in [
             ("nothing", ""),
             ("a request", "GET http://<A>/hidden HTTP/1.1\r\nHost: <A>\r\n\r\n"),
@@ -86,6 +84,57 @@ fn on_connect() -> Vec<Row> {
         .on(CONNECT),
         up("9110 9.3.6", "CONNECT of HTTP/1.0", "CONNECT <A> HTTP/1.0\r\n\r\n", "").on(CONNECT),
     ]
+}
+
+/// `Expect` neither hides a body nor makes one.
+fn expecting() -> Vec<Row> {
+    let say = |fields: &str, body: &str| format!("POST <T> HTTP/1.1\r\nHost: <A>\r\n{fields}\r\n{body}");
+    let heard = |fields: &str| format!("POST /it\n{fields}\n\nhello");
+    let length = "Expect: 100-continue\r\nContent-Length: 5\r\n";
+    let chunked = "Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n";
+    let old = "POST <T> HTTP/1.0\r\nHost: <A>\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\nhello";
+    let mut rows = vec![
+        up(
+            "9110 10.1.1",
+            "100-continue, and the body is there",
+            say(length, "hello"),
+            &heard("Expect: 100-continue\nContent-Length: 5"),
+        ),
+        up(
+            "9110 10.1.1",
+            "100-continue, and chunks are there",
+            say(chunked, CHUNKS),
+            &heard("Expect: 100-continue\nTransfer-Encoding: chunked"),
+        ),
+        up(
+            "9110 10.1.1",
+            "100-continue in capitals",
+            say("EXPECT: 100-CONTINUE\r\nContent-Length: 5\r\n", "hello"),
+            &heard("Expect: 100-CONTINUE\nContent-Length: 5"),
+        ),
+        up(
+            "9110 10.1.1",
+            "100-continue without a body",
+            say("Expect: 100-continue\r\nContent-Length: 0\r\n", ""),
+            "POST /it\nExpect: 100-continue\nContent-Length: 0",
+        ),
+        up_and_end(
+            "9110 10.1.1",
+            "100-continue of an old client",
+            old,
+            &heard("Expect: 100-continue\nContent-Length: 5"),
+        ),
+    ];
+    for (what, fields) in [
+        ("a length and a coding", "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n"),
+        ("two lengths", "Content-Length: 5\r\nContent-Length: 5\r\n"),
+        ("two codings", "Transfer-Encoding: gzip, chunked\r\n"),
+    ] {
+        let say = say(&format!("Expect: 100-continue\r\n{fields}"), CHUNKS);
+        rows.push(refused("9110 10.1.1", &format!("100-continue with {what}"), say, "*"));
+    }
+    rows.push(truncated("9110 10.1.1", "100-continue, and half a body", say(length, "hel")));
+    rows
 }
 
 /// The client ends before its request does.

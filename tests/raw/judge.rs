@@ -210,7 +210,7 @@ pub fn wanted(text: &str) -> Heard {
 }
 
 /// Without what every request has, and in an order that does not matter.
-fn plain(heard: &Heard) -> Heard {
+pub fn plain(heard: &Heard) -> Heard {
     let mut heard = heard.clone();
     heard.fields.retain(|(name, _)| name != "host");
     heard.fields.sort();

@@ -102,14 +102,17 @@ async fn converse(
                 return None;
             }
             End::Rst => {
-                // What was said is with the peer before the reset overtakes it.
+                // Mostly what was said is read before the reset overtakes it.
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;
                 connection.set_zero_linger().ok()?;
                 return None;
             }
-            End::Again(bytes) => loop {
-                connection.write_all(&latin(bytes)).await.ok()?;
-            },
+            End::Again(bytes) => {
+                let many = latin(bytes).repeat(100);
+                loop {
+                    connection.write_all(&many).await.ok()?;
+                }
+            }
             End::Echo => {
                 connection.write_all(&ahead).await.ok()?;
                 let (mut from, mut to) = connection.split();

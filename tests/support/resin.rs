@@ -64,7 +64,9 @@ pub struct Ended {
 
 /// The program's command with none of this process's settings in its environment.
 pub fn command(args: &[&str], settings: &[(&str, &str)]) -> std::process::Command {
-    command_of(PROGRAM.as_ref(), args, settings)
+    // Another build of it, where one is named: a long run is for what is shipped.
+    let other = env::var_os("RESIN_TEST_PROGRAM");
+    command_of(other.as_deref().unwrap_or(PROGRAM.as_ref()).as_ref(), args, settings)
 }
 
 /// Where the program under test was built.
@@ -243,6 +245,11 @@ impl Resin {
 
     pub fn pid(&self) -> u32 {
         self.process.pid()
+    }
+
+    /// Waits until a line of the log satisfies this.
+    pub async fn stderr_line(&self, what: &str, matches: impl Fn(&str) -> bool) -> String {
+        self.process.stderr_line(what, matches).await
     }
 
     pub fn stderr(&self) -> String {
