@@ -12,6 +12,11 @@ use resin::{
     telemetry::logs,
 };
 
+/// Gives memory back to the system some seconds after it was freed. The C library's keeps most of what ten thousand
+/// clients once had.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Threads for everything that is not the data plane.
 const CONTROL_THREADS: usize = 2;
 const WRONG_SETTINGS: u8 = 2;
@@ -89,7 +94,21 @@ async fn with_config<F: Future<Output = ExitCode>>(
     }
 }
 
+/// Each connection is a descriptor or two, and the usual limit is for programs that have few.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current == maximum {
+        return;
+    }
+    match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        Ok(()) => tracing::info!(from = current, to = maximum, "raised the limit of file descriptors"),
+        Err(error) => tracing::warn!(limit = current, %error, "cannot raise the limit of file descriptors"),
+    }
+}
+
 async fn serve(config: Config) -> ExitCode {
+    raise_descriptor_limit();
     let mut signals = match StopSignals::listen() {
         Ok(signals) => signals,
         Err(error) => return failed(&format!("signals: {error}")),
