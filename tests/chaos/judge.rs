@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::Ordering},
 };
 
 use resin::proto::{RequestLog, UpstreamPhase};
@@ -80,6 +80,8 @@ pub struct Verdict {
     /// Called unwritten although seen, or written although it cannot have been.
     pub misclassified: usize,
     pub duplicates: usize,
+    /// Bodies that did not arrive as they were sent.
+    pub mangled: usize,
     /// Time-outs that no script asked for.
     pub slow: usize,
     /// Where a record and what was seen differ.
@@ -136,6 +138,7 @@ impl Judge {
     pub fn close(&self, tally: &Tally) -> Verdict {
         let bench = &mut *self.bench.lock().unwrap();
         let verdict = &mut bench.verdict;
+        verdict.mangled = tally.mangled.load(Ordering::SeqCst);
         for (id, promise) in &bench.promises {
             let seen = tally.seen(*id);
             let kept = match promise {
