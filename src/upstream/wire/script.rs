@@ -24,8 +24,10 @@ use peer::State;
 /// What becomes of a write. When the list is used up, everything is accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Write {
-    /// Not now, and nobody will say when.
+    /// Not now, and nobody will say when; a later try may find it otherwise.
     Pending,
+    /// Not now, and no more until the test opens the socket.
+    Jam,
     /// Not now, and asked again at once.
     Later,
     Fail(io::ErrorKind),

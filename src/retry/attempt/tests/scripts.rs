@@ -23,6 +23,7 @@ fn a_write() -> impl Strategy<Value = Write> {
         4 => Just(Write::Accept),
         2 => Just(Write::Later),
         1 => Just(Write::Pending),
+        1 => Just(Write::Jam),
         4 => prop_oneof![1..64_usize, 16_300..16_500_usize].prop_map(Write::Short),
         3 => select(vec![ErrorKind::BrokenPipe, ErrorKind::ConnectionReset, ErrorKind::TimedOut, ErrorKind::Other])
             .prop_map(Write::Fail),

@@ -11,7 +11,8 @@ use crate::upstream::script::{Plan, Read, When, Write};
 /// A whole TLS record as it is sent.
 const RECORD: usize = 5 + 16_384 + 1 + 16;
 
-pub(super) const PLAIN_WRITES: [Write; 7] = [
+pub(super) const PLAIN_WRITES: [Write; 8] = [
+    Write::Jam,
     Write::Pending,
     Write::Later,
     Write::Fail(ErrorKind::BrokenPipe),
@@ -20,7 +21,8 @@ pub(super) const PLAIN_WRITES: [Write; 7] = [
     Write::Short(1),
     Write::Accept,
 ];
-pub(super) const TLS_WRITES: [Write; 5] = [
+pub(super) const TLS_WRITES: [Write; 6] = [
+    Write::Jam,
     Write::Pending,
     Write::Fail(ErrorKind::BrokenPipe),
     Write::Fail(ErrorKind::Other),
@@ -28,8 +30,8 @@ pub(super) const TLS_WRITES: [Write; 5] = [
     Write::Accept,
 ];
 /// Of a head of more than one record the first gets through whole.
-const LARGE_WRITES: [Write; 4] =
-    [Write::Pending, Write::Fail(ErrorKind::Other), Write::Short(RECORD), Write::Accept];
+const LARGE_WRITES: [Write; 5] =
+    [Write::Jam, Write::Pending, Write::Fail(ErrorKind::Other), Write::Short(RECORD), Write::Accept];
 
 /// What the peer does at its first word, and at its second.
 const READS: [&[Read]; 10] = [
@@ -64,7 +66,8 @@ pub(super) const WHENS: [When; 3] = [When::AtOnce, When::Unnoticed, When::AfterA
 fn plans(writes: &[Write], reads: &[&[Read]]) -> Vec<Plan> {
     let mut plans = Vec::new();
     for &first in writes {
-        for &second in writes {
+        // Nothing comes behind a jam.
+        for &second in if first == Write::Jam { &[Write::Jam] } else { writes } {
             for &reads in reads {
                 // Silence is the same whenever it begins.
                 let whens = if reads == [Read::Silence] { &WHENS[2..] } else { &WHENS[..] };
@@ -99,7 +102,7 @@ pub(super) fn tls(reused: bool) -> Vec<Row> {
 
 /// A small table for the ways through a node.
 pub(super) fn through_nodes() -> Vec<Row> {
-    let writes = [Write::Pending, Write::Short(1), Write::Accept];
+    let writes = [Write::Jam, Write::Short(1), Write::Accept];
     let reads: [&[Read]; 4] = [&[Read::Silence], &[Read::Fin], &[Read::Rst], &[Read::Answer]];
     let ways = [Way::Node, Way::TlsNode, Way::NodeThenTls];
     let all = ways.into_iter().flat_map(|way| [false, true].map(|reused| (way, reused)));

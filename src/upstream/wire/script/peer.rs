@@ -274,9 +274,14 @@ impl State {
             self.taken.extend_from_slice(buf);
             return Poll::Ready(Ok(buf.len()));
         }
-        let next = if self.has_begun() { self.writes.pop_front() } else { None };
+        let jammed = self.writes.front() == Some(&Write::Jam);
+        let next = match self.has_begun() {
+            true if jammed => Some(Write::Jam),
+            true => self.writes.pop_front(),
+            false => None,
+        };
         let written = match next.unwrap_or(Write::Accept) {
-            Write::Pending => {
+            Write::Pending | Write::Jam => {
                 self.waiting.push(cx.waker().clone());
                 Poll::Pending
             }
