@@ -145,6 +145,11 @@ async fn one(row: &AnswerRow, resin: &Resin, version: Version, way: Way) -> Resu
             return Err(format!("the canary got {} {:?}", canary.status, show(&canary.body)));
         }
     }
+    let last = row.script.say.contains("HTTP/1.0 ") || row.script.say.contains("\nConnection: close");
+    let connections = origin.connections();
+    if last && connections.iter().skip(1).any(|connection| *connection == connections[0]) {
+        return Err(format!("another request behind the last of its connection: {connections:?}"));
+    }
     let heard = origin.heard();
     let once = heard.iter().filter(|heard| heard.target == "/it").count() <= 1;
     if once { Ok(()) } else { Err(format!("the request came more than once: {heard:?}")) }
