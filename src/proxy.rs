@@ -7,6 +7,8 @@
 mod answer;
 mod body;
 mod client;
+#[cfg(test)]
+mod cost;
 mod downstream;
 mod entry;
 mod exchange;

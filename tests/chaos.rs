@@ -68,7 +68,7 @@ fn tell(text: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_chaos_nothing_is_delivered_twice_and_every_record_agrees_with_what_was_seen() {
-    let requests = usize::try_from(number("RESIN_CHAOS_REQUESTS", 5_000)).unwrap();
+    let requests = usize::try_from(number("RESIN_CHAOS_REQUESTS", 4_000)).unwrap();
     let seed = number("RESIN_CHAOS_SEED", fastrand::u64(..));
     tell(&format!("chaos: RESIN_CHAOS_REQUESTS={requests} RESIN_CHAOS_SEED={seed}"));
     let world = World::open(requests).await;

@@ -223,7 +223,7 @@ async fn connect_one(address: SocketAddr, place: &mut Place) -> Result<Arc<Wire>
         return scripted.map_err(|error| fail(&error));
     }
     let stream = TcpStream::connect(address).await.map_err(|error| fail(&error))?;
-    Wire::new(stream).map_err(|error| fail(&error))
+    Wire::dialled(stream, address).map_err(|error| fail(&error))
 }
 
 async fn resolve(name: &str, port: u16, place: &mut Place) -> Result<Vec<SocketAddr>, DialError> {

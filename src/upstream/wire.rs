@@ -29,6 +29,8 @@ pub(crate) struct Wire {
     accepted: AtomicU64,
     /// A request is being sent: a write that fails behind its first byte waits for the answer instead.
     armed: AtomicBool,
+    /// The peer's end was read: no answer can come any more.
+    ended: AtomicBool,
     /// Interim answers to the request.
     interim: AtomicU32,
     /// The next write is preceded by a look at whether the peer has left.
@@ -38,12 +40,19 @@ pub(crate) struct Wire {
 
 impl Wire {
     pub(crate) fn new(stream: TcpStream) -> io::Result<Arc<Self>> {
-        stream.set_nodelay(true)?;
         let peer = stream.peer_addr()?;
+        Self::dialled(stream, peer)
+    }
+
+    /// The same where it is known who the peer is. A peer that has reset the connection by now has no address any more,
+    /// and that would hide the reset.
+    pub(super) fn dialled(stream: TcpStream, peer: SocketAddr) -> io::Result<Arc<Self>> {
+        stream.set_nodelay(true)?;
         Ok(Arc::new(Self {
             stream: Mutex::new(Socket::Tcp(stream)),
             accepted: AtomicU64::new(0),
             armed: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             interim: AtomicU32::new(0),
             wary: AtomicBool::new(false),
             peer,
@@ -183,6 +192,19 @@ impl Counted {
         }
     }
 
+    fn before_a_write(&self) -> io::Result<()> {
+        if self.is_too_late() {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        self.0.look()
+    }
+
+    /// The peer had ended before anything of the request was written. hyper would still write what waits in its
+    /// buffers, and nobody could tell any more that it was not heard.
+    fn is_too_late(&self) -> bool {
+        self.0.armed.load(Ordering::Relaxed) && self.0.ended.load(Ordering::Relaxed) && self.0.accepted() == 0
+    }
+
     fn waits_for_answer(&self, error: &io::Error) -> bool {
         self.0.armed.load(Ordering::Relaxed)
             && self.0.accepted() > 0
@@ -192,13 +214,18 @@ impl Counted {
 
 impl AsyncRead for Counted {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        on_socket!(self, stream => Pin::new(stream).poll_read(cx, buf))
+        let before = buf.remaining();
+        let read = on_socket!(self, stream => Pin::new(stream).poll_read(cx, buf));
+        if matches!(&read, Poll::Ready(read) if read.is_err() || (before > 0 && buf.remaining() == before)) {
+            self.0.ended.store(true, Ordering::Relaxed);
+        }
+        read
     }
 }
 
 impl AsyncWrite for Counted {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.0.look()?;
+        self.before_a_write()?;
         let written = on_socket!(self, stream => Pin::new(stream).poll_write(cx, buf));
         self.counted(written)
     }
@@ -208,7 +235,7 @@ impl AsyncWrite for Counted {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.0.look()?;
+        self.before_a_write()?;
         let written = on_socket!(self, stream => Pin::new(stream).poll_write_vectored(cx, bufs));
         self.counted(written)
     }

@@ -36,17 +36,12 @@ pub fn cause(attempt: Attempt<'_>, node: Kind, dial: Option<Dial>, plan: &Plan) 
         (Kind::Nameless, _) => return "node: no such name".to_owned(),
         _ => {}
     }
+    if attempt.kind == "timeout" && manner != Some(Manner::Swallow) {
+        let silent = deed == Deed::Silence && at_the_origin;
+        return if silent { "origin: silent until the time-out" } else { SLOW }.to_owned();
+    }
     if let Some(name) = manner.and_then(|manner| name_of(manner, node, plan.secure)) {
         return format!("{}: {name}", if node == Kind::Direct { "direct" } else { "node" });
-    }
-    match deed {
-        Deed::Silence if at_the_origin && attempt.kind == "timeout" => {
-            return "origin: silent until the time-out".to_owned();
-        }
-        _ if attempt.kind == "timeout" => {
-            return SLOW.to_owned();
-        }
-        _ => {}
     }
     let name = match deed {
         _ if !at_the_origin => UNEXPLAINED,
@@ -93,6 +88,9 @@ pub fn is_as_caused(attempt: Attempt<'_>, node: Kind, dial: Option<Dial>, secure
         _ => {}
     }
     let Some(manner) = dial.map(|dial| dial.manner) else { return true };
+    if attempt.kind == "timeout" && manner != Manner::Swallow {
+        return true;
+    }
     let tunnel = [Phase::NodeTls, Phase::NodeHandshake].contains(&phase);
     // A reset that is faster than our own first look at the connection.
     if phase == Phase::Tcp && attempt.kind == "connection_reset" {

@@ -47,7 +47,7 @@ impl Fuse {
     }
 
     /// Takes out what has arrived and was not read.
-    fn unread(&self) -> Vec<u8> {
+    pub fn unread(&self) -> Vec<u8> {
         let (mut unread, mut block) = (Vec::new(), [0; 4096]);
         let socket = SockRef::from(&self.tcp);
         while let Ok(read) = (&*socket).read(&mut block) {

@@ -157,6 +157,10 @@ impl Judge {
     fn compare(&self, bench: &mut Bench, report: &Report, record: &RequestLog) {
         let lane = &self.lanes[report.lane];
         let disturbed = bench.disturbed.insert(report.lane, false).unwrap_or(false);
+        let seen = lane.stage.tally.seen(report.id);
+        if seen.twice() {
+            bench.verdict.complaints.push(format!("seen twice, {seen:?}: {report:?}\n{record:#?}"));
+        }
         let mut hearing = Hearing { lane, report, record, verdict: &mut bench.verdict, slow: false };
         let promise = hearing.hear(disturbed);
         if hearing.slow {

@@ -204,7 +204,11 @@ impl Sender<'_> {
             "{method} {target} HTTP/1.1\r\nHost: {authority}\r\nProxy-Authorization: {credentials}\r\n{framing}\r\n{body}"
         );
         // An upload may be cut short by an answer.
-        let sent = client.wire.say(request).await.is_ok();
+        let sent = if plan.trickles {
+            trickle(&mut client, request.as_bytes()).await
+        } else {
+            client.wire.say(request).await.is_ok()
+        };
         let outcome = answer(&mut client, method).await;
         if sent && outcome.whole && matches!(outcome.status, 200 | 204) {
             self.kept = Some(client);
@@ -262,6 +266,18 @@ fn parts(load: Load) -> (&'static str, String, String) {
             ("PUT", framing, body)
         }
     }
+}
+
+/// The first bytes few by few, the rest at once.
+async fn trickle(client: &mut Client, bytes: &[u8]) -> bool {
+    let (few, rest) = bytes.split_at(bytes.len().min(400));
+    for part in few.chunks(7) {
+        if client.wire.say(part).await.is_err() {
+            return false;
+        }
+        tokio::task::yield_now().await;
+    }
+    client.wire.say(rest).await.is_ok()
 }
 
 /// What the client gets, as far as it comes.

@@ -35,6 +35,8 @@ pub struct Ways {
 /// One call at a node.
 struct Call<'a> {
     stage: &'a Stage,
+    /// The request that it is made for.
+    id: usize,
     manner: Manner,
     ways: Ways,
 }
@@ -45,7 +47,7 @@ pub async fn open(stage: &Arc<Stage>, node: usize, speech: Speech, ways: Ways) -
         let (stage, speech) = (Arc::clone(&kept), speech.clone());
         async move {
             let manner = stage.dial(node);
-            take(tcp, speech, Call { stage: &stage, manner, ways }).await;
+            take(tcp, speech, Call { stage: &stage, id: stage.id(), manner, ways }).await;
         }
     })
     .await
@@ -143,7 +145,7 @@ async fn tunnel<S: Bottom>(mut wire: Wire<S>, port: u16, call: &Call<'_>) {
     heard.extend(hang_up(wire.stream, rude).await);
     // To a TLS origin it is its handshake that came.
     if plain {
-        call.stage.held(&heard);
+        call.stage.tally.held(&heard, call.id);
     }
 }
 
@@ -184,6 +186,6 @@ async fn relay<S: Bottom>(wire: Wire<S>, plain: bool, call: &Call<'_>) {
     let unread = hang_up(from.unsplit(to), broken).await;
     // The rest of a body is no second request.
     if plain && id_in(&unread).is_some() {
-        call.stage.held(&unread);
+        call.stage.tally.held(&unread, call.id);
     }
 }

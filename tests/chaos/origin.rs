@@ -62,10 +62,11 @@ impl Origin {
 /// A call without a node between.
 async fn called(tcp: TcpStream, stage: &Stage, direct: usize, acceptor: Option<TlsAcceptor>) {
     let manner = stage.dial(direct);
+    let id = stage.id();
     // What lies in a plain connection belongs to a request; behind TLS it may be but a handshake.
     let count = |unread: Vec<u8>| {
         if acceptor.is_none() {
-            stage.touched(&unread);
+            stage.tally.touched(&unread, id);
         }
     };
     match manner {
@@ -115,29 +116,41 @@ async fn converse<S: Bottom>(stream: S, stage: &Stage) {
         if wire.more().await.unwrap_or(0) == 0 {
             return;
         }
-        let deed = stage.deed();
+        let (id, deed) = (stage.id(), stage.deed());
         if let Deed::CutRequest(cut) = deed {
-            return cut_head(wire, cut, stage).await;
+            let heard = cut_head(wire, cut).await;
+            return stage.tally.touched(&heard, id);
         }
         let head = match wire.head().await {
             Ok(Some(head)) => head,
-            _ => return stage.touched(&wire.ahead),
+            _ => return stage.tally.touched(&wire.ahead, id),
         };
         stage.delivered(id_in(head.line.as_bytes()).expect("every request has its id"));
         let Some(after) = hear_and_answer(&mut wire, &head, deed, stage).await else { continue };
         let After::Close(delay, rude) = after else { return };
         spin(delay).await;
-        let next = hang_up(wire.stream, rude).await;
         // Of a request that was heard to its end nothing can be left.
         if matches!(deed, Deed::Answer(..)) {
-            stage.touched(&next);
+            hang_up_between(wire.stream, rude, stage).await;
+        } else {
+            hang_up(wire.stream, rude).await;
         }
         return;
     }
 }
 
+/// Hangs up where the next request may have come in already. As long as the connection stands, that one is under way.
+async fn hang_up_between<S: Bottom>(mut stream: S, rude: bool, stage: &Stage) {
+    let next = stream.fuse().unread();
+    stage.tally.touched(&next, stage.id());
+    let later = hang_up(stream, rude).await;
+    if next.is_empty() && id_in(&later).is_some() {
+        stage.tally.touched(&later, 0);
+    }
+}
+
 /// Takes so many bytes of a head and hangs up.
-async fn cut_head<S: Bottom>(mut wire: Wire<S>, cut: Cut, stage: &Stage) {
+async fn cut_head<S: Bottom>(mut wire: Wire<S>, cut: Cut) -> Vec<u8> {
     let over = |ahead: &[u8]| ahead.windows(4).any(|four| four == b"\r\n\r\n");
     while wire.ahead.len() < cut.at && !over(&wire.ahead) {
         if wire.more().await.unwrap_or(0) == 0 {
@@ -146,7 +159,7 @@ async fn cut_head<S: Bottom>(mut wire: Wire<S>, cut: Cut, stage: &Stage) {
     }
     let mut heard = wire.ahead;
     heard.extend(hang_up(wire.stream, cut.rude).await);
-    stage.touched(&heard);
+    heard
 }
 
 /// None where the connection goes on; `After::Keep` where the peer has left it.
@@ -187,6 +200,10 @@ async fn answer<S: Bottom>(wire: &mut Wire<S>, deed: Deed) -> Option<After> {
             (Ok(()), After::Keep) => None,
             (Ok(()), close) => Some(close),
         },
+        Deed::Late(delay) => {
+            tokio::time::sleep(Duration::from_millis(delay)).await;
+            wire.say(text(Shape::Small)).await.err().map(|_| After::Keep)
+        }
         Deed::Drip => {
             for byte in text(Shape::Chunks) {
                 if wire.say([byte]).await.is_err() {

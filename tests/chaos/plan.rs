@@ -12,6 +12,8 @@ pub struct Plan {
     pub secure: bool,
     pub load: Load,
     pub client: Wish,
+    /// The client sends a few bytes at a time.
+    pub trickles: bool,
     /// The first dials meet these; those beyond are served.
     pub dials: Vec<Manner>,
     pub deed: Deed,
@@ -66,6 +68,8 @@ pub enum Manner {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deed {
     Answer(Shape, After),
+    /// Answers so many milliseconds later.
+    Late(u64),
     /// One byte at a time.
     Drip,
     /// Hangs up when so many bytes of the request were read.
@@ -118,6 +122,7 @@ impl Plan {
             secure: dice.u8(0..10) < 4,
             load,
             client,
+            trickles: dice.u8(0..20) == 0,
             dials: (0..dice.usize(0..4)).map(|_| manner(dice)).collect(),
             deed: deed(dice),
             leaves: (dice.u8(0..40) == 0).then(|| dice.u64(0..1500)),
@@ -161,7 +166,8 @@ fn deed(dice: &mut Rng) -> Deed {
         0..220 => Deed::Answer(shape, After::Keep),
         220..290 => Deed::Answer(shape, After::Close(dice.u64(0..400), dice.bool())),
         290..310 => Deed::Answer(Shape::Last, After::Close(0, false)),
-        310..318 => Deed::Drip,
+        310..314 => Deed::Drip,
+        314..318 => Deed::Late(dice.u64(1..50)),
         318..338 => Deed::CutRequest(cut(dice, 300)),
         338..350 => Deed::CutBody(cut(dice, 400)),
         350..368 => Deed::CutBefore(dice.bool()),

@@ -79,11 +79,12 @@ impl Stage {
         manner
     }
 
-    /// The request that is under way, and what the origin is to do about it.
+    /// What the origin is to do about the request that is under way.
     pub fn deed(&self) -> Deed {
         self.scene.lock().unwrap().deed
     }
 
+    /// The request that is under way.
     pub fn id(&self) -> usize {
         self.scene.lock().unwrap().id
     }
@@ -92,16 +93,6 @@ impl Stage {
     pub fn delivered(&self, id: usize) {
         self.tally.delivered(id);
         self.moves.send_modify(|moves| *moves += 1);
-    }
-
-    /// Bytes that nobody read, or that were cut before they were a head.
-    pub fn touched(&self, bytes: &[u8]) {
-        self.tally.touched(bytes, self.id());
-    }
-
-    /// The same at a node.
-    pub fn held(&self, bytes: &[u8]) {
-        self.tally.held(bytes, self.id());
     }
 }
 

@@ -74,17 +74,24 @@ impl Tally {
         self.entries[id].delivered.fetch_add(1, SeqCst);
     }
 
-    /// Unread or unfinished bytes that are not ciphertext, or whose request is the one under way.
+    /// Unread or unfinished bytes at an origin, of the request that was under way where they bear no id.
     pub fn touched(&self, bytes: &[u8], under_way: usize) {
-        if !bytes.is_empty() {
-            self.entries[id_in(bytes).unwrap_or(under_way)].touched.fetch_add(1, SeqCst);
+        if let Some(entry) = self.entry(bytes, under_way) {
+            entry.touched.fetch_add(1, SeqCst);
         }
     }
 
     /// The same at a node.
     pub fn held(&self, bytes: &[u8], under_way: usize) {
-        if !bytes.is_empty() {
-            self.entries[id_in(bytes).unwrap_or(under_way)].held.fetch_add(1, SeqCst);
+        if let Some(entry) = self.entry(bytes, under_way) {
+            entry.held.fetch_add(1, SeqCst);
+        }
+    }
+
+    fn entry(&self, bytes: &[u8], under_way: usize) -> Option<&Entry> {
+        match id_in(bytes) {
+            _ if bytes.is_empty() => None,
+            id => Some(&self.entries[id.unwrap_or(under_way)]),
         }
     }
 

@@ -15,6 +15,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use rustls::ServerConnection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{Socket, Wire};
@@ -77,6 +78,13 @@ impl Plan {
     }
 }
 
+/// The dial is cut: what is written the n-th time is not heard any more, and this is the end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cut {
+    pub(crate) at: usize,
+    pub(crate) end: Read,
+}
+
 pub(crate) const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
 
 /// The far end of a scripted connection.
@@ -85,12 +93,22 @@ pub(crate) struct Peer(Arc<Mutex<State>>);
 
 impl Peer {
     pub(crate) fn plain(plan: Plan) -> Self {
-        Self(Arc::new(Mutex::new(State::new(None, plan))))
+        Self::direct(None, plan, None)
     }
 
-    /// Speaks TLS; the plan begins once the handshake is over.
-    pub(crate) fn secure(session: rustls::ServerConnection, plan: Plan) -> Self {
-        Self(Arc::new(Mutex::new(State::new(Some(session), plan))))
+    /// Speaks TLS where there is a session; the plan begins once the handshake is over.
+    pub(crate) fn direct(session: Option<ServerConnection>, plan: Plan, cut: Option<Cut>) -> Self {
+        Self(Arc::new(Mutex::new(State::new(session, None, cut, plan))))
+    }
+
+    /// Wants to be asked for a tunnel first, over `session` where there is one; `later` is that of the tunnel's far end.
+    pub(crate) fn behind_connect(
+        session: Option<ServerConnection>,
+        later: Option<ServerConnection>,
+        plan: Plan,
+        cut: Option<Cut>,
+    ) -> Self {
+        Self(Arc::new(Mutex::new(State::new(session, Some(later), cut, plan))))
     }
 
     /// The wire whose far end this is.
@@ -99,6 +117,7 @@ impl Peer {
             stream: Mutex::new(Socket::Script(Script(Arc::clone(&self.0)))),
             accepted: 0.into(),
             armed: false.into(),
+            ended: false.into(),
             interim: 0.into(),
             wary: false.into(),
             peer: ([127, 0, 0, 1], 1).into(),
@@ -133,6 +152,11 @@ impl Peer {
     /// Of these, what can be a request's: over TLS all but whole records that are too short for one.
     pub(crate) fn of_requests(&self) -> usize {
         self.0.lock().of_requests()
+    }
+
+    /// Whether its end had been read with nothing written before, and something of a request came all the same.
+    pub(crate) fn was_written_to_after_its_end(&self) -> bool {
+        self.0.lock().was_written_to_after_its_end()
     }
 
     /// What the peer could read since the plan began, decrypted.

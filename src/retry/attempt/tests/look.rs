@@ -9,7 +9,8 @@ use std::{
     sync::{Arc, mpsc},
 };
 
-use super::world::{exchange, is_parked, over_tcp, pool};
+use super::way::{WAYS, Way};
+use super::world::{exchange, is_used_again, keep, over_tcp, park, pool};
 use crate::upstream::{
     Wire,
     script::{Plan, Read, When},
@@ -79,22 +80,57 @@ async fn a_parked_connection_that_its_peer_has_closed_unnoticed_is_not_written_t
     assert_eq!(closed.await, ("second".to_owned(), 0));
 }
 
+/// All that makes a connection useless, over TLS or not.
+fn spoilers(way: Way) -> impl Iterator<Item = Read> {
+    let all = [Read::Junk, Read::Answer, Read::Part, Read::Fin, Read::Rst, Read::Garbage, Read::CloseNotify];
+    all.into_iter().filter(move |read| way.is_tls() || *read != Read::CloseNotify)
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_comes_right_behind_an_answer_keeps_its_connection_out_of_the_pool() {
-    let behind =
-        [Read::Junk, Read::Answer, Read::Part, Read::Fin, Read::Rst, Read::Garbage, Read::CloseNotify];
-    for tls in [false, true] {
-        for next in behind {
-            if !tls && next == Read::CloseNotify {
-                continue;
-            }
+    for way in WAYS {
+        for next in spoilers(way) {
             let pool = pool();
             let plan = Plan { writes: Vec::new(), reads: vec![Read::Answer, next], when: When::AfterAWrite };
-            exchange(&pool, tls, plan).await;
-            assert!(!is_parked(&pool, tls), "TLS {tls}: {next:?}");
+            let (peer, answer) = exchange(&pool, way, plan).await;
+            keep(&pool, answer);
+            assert!(!is_used_again(&pool, way, &peer).await, "{way:?}: {next:?}");
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_before_or_while_a_connection_is_parked_takes_it_out_of_use() {
+    for way in WAYS {
+        for next in spoilers(way) {
+            for when in [When::AtOnce, When::Unnoticed] {
+                for parked in [false, true] {
+                    let pool = pool();
+                    let (peer, answer) = exchange(&pool, way, Plan::good()).await;
+                    let spoil = || peer.follow(Plan { writes: Vec::new(), reads: vec![next], when });
+                    if parked {
+                        keep(&pool, answer);
+                        spoil();
+                    } else {
+                        spoil();
+                        keep(&pool, answer);
+                    }
+                    assert!(
+                        !is_used_again(&pool, way, &peer).await,
+                        "{way:?}: {next:?} {when:?}, parked before {parked}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quiet_connection_is_kept_and_what_is_tls_own_business_does_not_spoil_it() {
+    for (way, reads) in WAYS.into_iter().flat_map(|way| [(way, vec![]), (way, vec![Read::NewKeys])]) {
         let pool = pool();
-        exchange(&pool, tls, Plan::good()).await;
-        assert!(is_parked(&pool, tls));
+        let peer = park(&pool, way).await;
+        peer.follow(Plan { writes: Vec::new(), reads: reads.clone(), when: When::AtOnce });
+        assert!(is_used_again(&pool, way, &peer).await, "{way:?}: {reads:?}");
     }
 }

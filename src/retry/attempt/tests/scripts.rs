@@ -10,6 +10,7 @@ use proptest::{
 
 use super::{
     Tally, judge, table,
+    way::Way,
     world::{Kind, Row, run},
 };
 use crate::upstream::script::{Plan, Read, Write};
@@ -28,20 +29,22 @@ fn a_write() -> impl Strategy<Value = Write> {
     ]
 }
 
-fn a_row(tls: bool) -> impl Strategy<Value = Row> {
-    let words = if tls { [&EVERYWHERE[..], &OVER_TLS].concat() } else { EVERYWHERE.to_vec() };
+fn a_row(ways: &[Way]) -> impl Strategy<Value = Row> {
+    let words = if ways[0].is_tls() { [&EVERYWHERE[..], &OVER_TLS].concat() } else { EVERYWHERE.to_vec() };
     let plan = (
         prop::collection::vec(a_write(), 0..8),
         prop::collection::vec(select(words), 0..6),
         select(table::WHENS.to_vec()),
     );
     let kind = select(vec![Kind::Bare, Kind::Body, Kind::Large]);
-    (plan, any::<bool>(), kind).prop_map(move |((writes, reads, when), reused, kind)| Row {
-        tls,
-        reused,
-        kind,
-        plan: Plan { writes, reads, when },
-    })
+    (plan, any::<bool>(), kind, select(ways.to_vec())).prop_map(
+        |((writes, reads, when), reused, kind, way)| Row {
+            way,
+            reused,
+            kind,
+            plan: Plan { writes, reads, when },
+        },
+    )
 }
 
 /// What failed once is tried first from then on.
@@ -62,7 +65,7 @@ proptest! {
     #![proptest_config(config(2_000))]
     #[test]
     fn whatever_the_script_unwritten_means_that_nothing_was_written(
-        row in a_row(false), drop_after in prop::option::of(0..12_usize),
+        row in a_row(&[Way::Plain, Way::Node]), drop_after in prop::option::of(0..12_usize),
     ) {
         holds(&row, drop_after);
     }
@@ -72,7 +75,7 @@ proptest! {
     #![proptest_config(config(500))]
     #[test]
     fn whatever_the_script_over_tls_unwritten_means_that_nothing_was_written(
-        row in a_row(true), drop_after in prop::option::of(0..12_usize),
+        row in a_row(&[Way::Tls, Way::TlsNode, Way::NodeThenTls]), drop_after in prop::option::of(0..12_usize),
     ) {
         holds(&row, drop_after);
     }

@@ -2,7 +2,10 @@
 
 use std::io::ErrorKind;
 
-use super::world::{Kind, Row};
+use super::{
+    way::Way,
+    world::{Kind, Row},
+};
 use crate::upstream::script::{Plan, Read, When, Write};
 
 /// A whole TLS record as it is sent.
@@ -74,12 +77,12 @@ fn plans(writes: &[Write], reads: &[&[Read]]) -> Vec<Plan> {
     plans
 }
 
-fn rows(tls: bool, reused: bool, kind: Kind, plans: Vec<Plan>) -> impl Iterator<Item = Row> {
-    plans.into_iter().map(move |plan| Row { tls, reused, kind, plan })
+fn rows(way: Way, reused: bool, kind: Kind, plans: Vec<Plan>) -> impl Iterator<Item = Row> {
+    plans.into_iter().map(move |plan| Row { way, reused, kind, plan })
 }
 
 pub(super) fn plain(reused: bool) -> Vec<Row> {
-    let of = |kind, writes: &[Write]| rows(false, reused, kind, plans(writes, &READS));
+    let of = |kind, writes: &[Write]| rows(Way::Plain, reused, kind, plans(writes, &READS));
     of(Kind::Bare, &PLAIN_WRITES)
         .chain(of(Kind::Body, &PLAIN_WRITES))
         .chain(of(Kind::Large, &LARGE_WRITES))
@@ -87,9 +90,18 @@ pub(super) fn plain(reused: bool) -> Vec<Row> {
 }
 
 pub(super) fn tls(reused: bool) -> Vec<Row> {
-    let of = |kind, writes: &[Write]| rows(true, reused, kind, plans(writes, &TLS_READS));
+    let of = |kind, writes: &[Write]| rows(Way::Tls, reused, kind, plans(writes, &TLS_READS));
     of(Kind::Bare, &TLS_WRITES)
         .chain(of(Kind::Body, &TLS_WRITES))
         .chain(of(Kind::Large, &LARGE_WRITES))
         .collect()
+}
+
+/// A small table for the ways through a node.
+pub(super) fn through_nodes() -> Vec<Row> {
+    let writes = [Write::Pending, Write::Short(1), Write::Accept];
+    let reads: [&[Read]; 4] = [&[Read::Silence], &[Read::Fin], &[Read::Rst], &[Read::Answer]];
+    let ways = [Way::Node, Way::TlsNode, Way::NodeThenTls];
+    let all = ways.into_iter().flat_map(|way| [false, true].map(|reused| (way, reused)));
+    all.flat_map(|(way, reused)| rows(way, reused, Kind::Body, plans(&writes, &reads))).collect()
 }

@@ -12,19 +12,19 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Uri};
-use rustls::{ServerConfig, ServerConnection, crypto::ring, pki_types::PrivateKeyDer};
 use tokio::time::Instant;
 
-use super::super::{Answer, Errand, Exchange, Failed};
+use super::{
+    super::{Answer, Errand, Exchange, Failed},
+    way::{Way, dialer},
+};
 use crate::{
-    config,
-    model::{Authority, Host, Node, NodeConfig, Stage},
+    model::{Authority, Host, Node, Stage},
     retry::trail::Trail,
     telemetry::{AttemptSpan, Metrics},
     upstream::{
-        AnswerBody, Destination, Dialer, Found, Key, Patience, Pool, PoolLimits, Source, Targets, Trust,
-        Unsent, Upload, Wire,
-        script::{self, Peer, Plan},
+        AnswerBody, Destination, Patience, Pool, PoolLimits, Source, Unsent, Upload, Wire,
+        script::{self, Cut, Peer, Plan},
     },
 };
 
@@ -45,7 +45,7 @@ pub(super) enum Kind {
 /// One way in which things may go.
 #[derive(Debug, Clone)]
 pub(super) struct Row {
-    pub(super) tls: bool,
+    pub(super) way: Way,
     /// A first exchange went well on the connection, and it was parked. A fresh dial goes by the same plan.
     pub(super) reused: bool,
     pub(super) kind: Kind,
@@ -89,55 +89,13 @@ impl Run {
     }
 }
 
-/// What all attempts of the tests share.
-struct Shared {
-    dialer: Dialer,
-    server: Arc<ServerConfig>,
-    metrics: Metrics,
-    node: Arc<Node>,
-}
-
-static SHARED: LazyLock<Shared> = LazyLock::new(|| {
-    let key = rcgen::KeyPair::generate().unwrap();
-    let certificate = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-    let certificate = certificate.self_signed(&key).unwrap();
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), certificate.pem()).unwrap();
-    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-    let server = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], key)
-        .unwrap();
-    let config = NodeConfig::Direct;
-    Shared {
-        dialer: Dialer::new(Trust::load(Some(file.path())).unwrap(), Targets::new(config::Targets::Any, [])),
-        server: Arc::new(server),
-        metrics: Metrics::new(),
-        node: Arc::new(Node {
-            hash: config.hash(),
-            config,
-            tags: vec!["direct".to_owned()],
-            egress_ip: None,
-            region: None,
-        }),
-    }
-});
+static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
 
 /// A pool of its own for each run.
 pub(super) fn pool() -> Arc<Pool> {
     let hour = Duration::from_secs(3600);
     let limits = PoolLimits { max_idle: 8, idle_timeout: hour, max_age: hour };
-    Arc::new(Pool::new(limits, Arc::new(AtomicUsize::new(0)), SHARED.metrics.clone()))
-}
-
-pub(super) fn peer(tls: bool, plan: Plan) -> Peer {
-    if tls {
-        Peer::secure(ServerConnection::new(Arc::clone(&SHARED.server)).unwrap(), plan)
-    } else {
-        Peer::plain(plan)
-    }
+    Arc::new(Pool::new(limits, Arc::new(AtomicUsize::new(0)), METRICS.clone()))
 }
 
 pub(super) fn request(kind: Kind) -> Box<Unsent> {
@@ -151,35 +109,26 @@ pub(super) fn request(kind: Kind) -> Box<Unsent> {
     Box::new(Unsent { method: Method::POST, uri: Uri::from_static("/"), headers, upload, interim: None })
 }
 
-fn destination(tls: bool) -> Arc<Destination> {
-    let host = Host::parse("127.0.0.1").unwrap();
-    Arc::new(Destination { authority: Authority { host, port: 1 }, tls })
-}
-
 /// One attempt through the product's own pool, dialer and connection; dropped after `drop_after` polls.
 async fn attempt(
     pool: &Arc<Pool>,
-    destination: &Arc<Destination>,
+    (node, destination): (Node, &Arc<Destination>),
     request: Box<Unsent>,
     drop_after: usize,
     mut each_poll: impl FnMut(),
 ) -> (Option<Result<Answer, Failed<Box<Unsent>>>>, Trail, usize) {
-    let exchange = Exchange {
-        dialer: &SHARED.dialer,
-        pool,
-        destination,
-        patience: PATIENCE,
-        stage: Stage::ForwardRoundtrip,
-    };
+    let exchange =
+        Exchange { dialer: dialer(), pool, destination, patience: PATIENCE, stage: Stage::ForwardRoundtrip };
+    let node = Arc::new(node);
     let mut trail = Trail::default();
     let mut polls = 0;
     let until = Instant::now() + Duration::from_secs(5);
-    let progress = trail.begin(&SHARED.node, Stage::ForwardRoundtrip, AttemptSpan::default());
+    let progress = trail.begin(&node, Stage::ForwardRoundtrip, AttemptSpan::default());
     let ended = if drop_after == 0 {
-        drop(exchange.attempt(request, &SHARED.node, until, progress));
+        drop(exchange.attempt(request, &node, until, progress));
         None
     } else {
-        let mut attempt = pin!(exchange.attempt(request, &SHARED.node, until, progress));
+        let mut attempt = pin!(exchange.attempt(request, &node, until, progress));
         poll_fn(|cx| {
             polls += 1;
             let polled = attempt.as_mut().poll(cx);
@@ -196,25 +145,28 @@ async fn attempt(
 }
 
 /// A first exchange that goes well; its connection is in the pool afterwards.
-pub(super) async fn park(pool: &Arc<Pool>, tls: bool) -> Peer {
-    exchange(pool, tls, Plan::good()).await
-}
-
-/// An exchange that is answered; its connection goes to the pool if it may.
-pub(super) async fn exchange(pool: &Arc<Pool>, tls: bool, plan: Plan) -> Peer {
-    let peer = peer(tls, plan);
-    script::expect_dial(Some(peer.clone()));
-    let (ended, ..) = attempt(pool, &destination(tls), request(Kind::Bare), usize::MAX, || {}).await;
-    let Some(Ok(answer)) = ended else { panic!("the first exchange fails") };
+pub(super) async fn park(pool: &Arc<Pool>, way: Way) -> Peer {
+    let (peer, answer) = exchange(pool, way, Plan::good()).await;
     keep(pool, answer);
     peer
+}
+
+/// An exchange that is answered.
+pub(super) async fn exchange(pool: &Arc<Pool>, way: Way, plan: Plan) -> (Peer, Answer) {
+    let peer = way.peer(plan, None);
+    script::expect_dial(Some(peer.clone()));
+    let (ended, ..) =
+        attempt(pool, (way.node(), &way.destination()), request(Kind::Bare), usize::MAX, || {}).await;
+    let Some(Ok(answer)) = ended else { panic!("the exchange fails") };
+    (peer, answer)
 }
 
 /// An exchange with whoever listens there: who answered, and the wire that it went over.
 pub(super) async fn over_tcp(pool: &Arc<Pool>, address: SocketAddr) -> (String, Arc<Wire>) {
     let authority = Authority { host: Host::Ip(address.ip()), port: address.port() };
     let to = Arc::new(Destination { authority, tls: false });
-    let (ended, trail, _) = attempt(pool, &to, request(Kind::Bare), usize::MAX, || {}).await;
+    let (ended, trail, _) =
+        attempt(pool, (Way::Plain.node(), &to), request(Kind::Bare), usize::MAX, || {}).await;
     let Some(Ok(answer)) = ended else { panic!("no answer from {address}") };
     let name = answer.answered.response.headers()["x-from"].to_str().unwrap().to_owned();
     keep(pool, answer);
@@ -222,33 +174,44 @@ pub(super) async fn over_tcp(pool: &Arc<Pool>, address: SocketAddr) -> (String, 
 }
 
 /// The answer is over; its connection goes to the pool if it may.
-fn keep(pool: &Arc<Pool>, Answer { answered, key }: Answer) {
+pub(super) fn keep(pool: &Arc<Pool>, Answer { answered, key }: Answer) {
     let (head, incoming) = answered.response.into_parts();
     let home = Arc::clone(pool);
     drop(AnswerBody::new(incoming, head.version, answered.connection, answered.upload, home, key));
 }
 
-/// Whether the pool has a connection that may be used.
-pub(super) fn is_parked(pool: &Pool, tls: bool) -> bool {
-    let key = Key { node: SHARED.node.hash, destination: destination(tls) };
-    matches!(pool.take(&key), Found::Alive(_))
+/// Whether the next request goes out on the connection to this peer; no other can be had.
+pub(super) async fn is_used_again(pool: &Arc<Pool>, way: Way, peer: &Peer) -> bool {
+    let before = peer.of_requests();
+    script::expect_dial(None);
+    let (_, trail, _) =
+        attempt(pool, (way.node(), &way.destination()), request(Kind::Bare), usize::MAX, || {}).await;
+    script::forget_dials();
+    let written = peer.of_requests() > before;
+    assert_eq!(trail.live.unwrap().reused, written, "it says what it did");
+    written
 }
 
 /// One attempt as the row says, dropped after so many polls.
 pub(super) async fn run(row: &Row, drop_after: usize) -> Run {
+    run_cut(row, None, drop_after).await
+}
+
+/// The same where the dial is cut.
+pub(super) async fn run_cut(row: &Row, cut: Option<Cut>, drop_after: usize) -> Run {
     let pool = pool();
-    let old = if row.reused { Some(park(&pool, row.tls).await) } else { None };
+    let old = if row.reused { Some(park(&pool, row.way).await) } else { None };
     if let Some(old) = &old {
         old.follow(row.plan.clone());
     }
-    let new = peer(row.tls, row.plan.clone());
+    let new = row.way.peer(row.plan.clone(), cut);
     script::expect_dial(Some(new.clone()));
     let request = request(row.kind);
     let upload = request.upload.clone();
     let mut dial_polls = 0;
     let dialling = || dial_polls += usize::from(!row.reused && !new.has_begun());
     let (ended, mut trail, polls) =
-        attempt(&pool, &destination(row.tls), request, drop_after, dialling).await;
+        attempt(&pool, (row.way.node(), &row.way.destination()), request, drop_after, dialling).await;
     let outcome = match ended {
         Some(Ok(answer)) => {
             drop(answer);

@@ -9,7 +9,7 @@ use std::{
 use rustls::ServerConnection;
 use tokio::io::ReadBuf;
 
-use super::{ANSWER, Plan, Read, When, Write};
+use super::{ANSWER, Cut, Plan, Read, When, Write};
 
 const JUNK: &[u8] = b"\x16\x03junk\r\n\r\n";
 /// A TLS record's header, and the longest body of a record that is no request: an alert or new keys, encrypted.
@@ -19,7 +19,12 @@ const LONGEST_NOTICE: usize = 22;
 #[derive(Debug)]
 pub(super) struct State {
     session: Option<ServerConnection>,
-    /// What begins once the handshake is over.
+    /// A tunnel is to be asked for first; the session behind it, where there is one.
+    tunnel: Option<Option<ServerConnection>>,
+    cut: Option<Cut>,
+    /// It was: nothing is heard any more.
+    is_cut: bool,
+    /// What begins once the dial is over.
     plan: Option<Plan>,
     writes: VecDeque<Write>,
     reads: VecDeque<Read>,
@@ -29,6 +34,8 @@ pub(super) struct State {
     lying: VecDeque<u8>,
     /// What comes behind them.
     end: Option<Read>,
+    /// It was read, with nothing taken before.
+    left_unwritten: bool,
     /// They are the reaction to a write, which takes its time: readable from the next poll on.
     under_way: bool,
     pub(super) tries: usize,
@@ -38,10 +45,18 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(session: Option<ServerConnection>, plan: Plan) -> Self {
-        let secure = session.is_some();
+    pub(super) fn new(
+        session: Option<ServerConnection>,
+        tunnel: Option<Option<ServerConnection>>,
+        cut: Option<Cut>,
+        plan: Plan,
+    ) -> Self {
+        let direct = session.is_none() && tunnel.is_none();
         let mut state = Self {
             session,
+            tunnel,
+            cut,
+            is_cut: false,
             plan: Some(plan),
             writes: VecDeque::new(),
             reads: VecDeque::new(),
@@ -49,13 +64,14 @@ impl State {
             written_to: false,
             lying: VecDeque::new(),
             end: None,
+            left_unwritten: false,
             under_way: false,
             tries: 0,
             taken: Vec::new(),
             heard: Vec::new(),
             waiting: Vec::new(),
         };
-        if !secure {
+        if direct {
             state.begin();
         }
         state
@@ -66,6 +82,7 @@ impl State {
     }
 
     pub(super) fn follow(&mut self, plan: Plan) {
+        self.under_way = false;
         self.plan = Some(plan);
         self.begin();
     }
@@ -78,7 +95,6 @@ impl State {
         self.written_to = false;
         self.taken.clear();
         self.heard.clear();
-        self.under_way &= self.session.is_some();
         if self.when != When::AfterAWrite {
             self.say_one();
             self.say_next();
@@ -145,13 +161,33 @@ impl State {
         }
     }
 
-    fn hear(&mut self, mut bytes: &[u8]) {
-        if !self.has_begun() {
-            // The handshake is answered as it goes on.
-            self.under_way = true;
-        } else {
+    fn hear(&mut self, bytes: &[u8]) {
+        if self.has_begun() {
             self.taken.extend_from_slice(bytes);
+            self.read(bytes);
+            return;
         }
+        // The dial is answered as it goes on.
+        self.under_way = true;
+        self.read(bytes);
+        self.send();
+        if self.session.as_ref().is_some_and(|session| session.is_handshaking()) {
+            return;
+        }
+        match self.tunnel.take() {
+            None => self.begin(),
+            Some(later) if self.heard.ends_with(b"\r\n\r\n") => {
+                self.say(b"HTTP/1.1 200 OK\r\n\r\n");
+                match later {
+                    None => self.begin(),
+                    later => self.session = later,
+                }
+            }
+            asked_for => self.tunnel = asked_for,
+        }
+    }
+
+    fn read(&mut self, mut bytes: &[u8]) {
         let Some(session) = &mut self.session else {
             self.heard.extend_from_slice(bytes);
             return;
@@ -166,17 +202,13 @@ impl State {
             session.reader().read_exact(&mut plain).unwrap();
             self.heard.append(&mut plain);
         }
-        let over = !session.is_handshaking();
-        if !self.has_begun() {
-            self.send();
-            if over {
-                self.begin();
-            }
-        }
     }
 
     pub(super) fn of_requests(&self) -> usize {
-        if self.session.is_none() {
+        if self.is_cut && self.session.is_some() && self.tunnel.is_some() {
+            return 0; // what was encrypted is the question for the tunnel, which nobody answered
+        }
+        if self.session.is_none() || self.is_cut {
             return self.taken.len();
         }
         let mut left = &self.taken[..];
@@ -188,6 +220,10 @@ impl State {
             left = &left[whole..];
         }
         left.len()
+    }
+
+    pub(super) fn was_written_to_after_its_end(&self) -> bool {
+        self.left_unwritten && self.of_requests() > 0
     }
 
     pub(super) fn peek(&self) -> io::Result<usize> {
@@ -215,7 +251,9 @@ impl State {
             }
             return Poll::Ready(Ok(()));
         }
-        match self.end.filter(|_| told) {
+        let end = self.end.filter(|_| told);
+        self.left_unwritten |= end.is_some() && self.has_begun() && self.taken.is_empty();
+        match end {
             Some(Read::Rst) => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
             Some(_) => Poll::Ready(Ok(())),
             None => {
@@ -227,6 +265,15 @@ impl State {
 
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.tries += 1;
+        if let Some(Cut { end, .. }) = self.cut.filter(|cut| !self.has_begun() && cut.at == self.tries) {
+            self.is_cut = true;
+            self.end = Some(end).filter(|end| *end != Read::Silence);
+            return Poll::Ready(Ok(buf.len()));
+        }
+        if self.is_cut {
+            self.taken.extend_from_slice(buf);
+            return Poll::Ready(Ok(buf.len()));
+        }
         let next = if self.has_begun() { self.writes.pop_front() } else { None };
         let written = match next.unwrap_or(Write::Accept) {
             Write::Pending => {
