@@ -43,6 +43,8 @@ pub(crate) struct Client {
     wire: Arc<Wire>,
     /// Ends the connection from outside.
     pub(crate) hang_up: Arc<Notify>,
+    /// It was waited for long enough. A request may have come in the same moment: that one is not to be dropped.
+    pub(crate) waited: Notify,
     /// Carries many requests at a time.
     multiplexed: AtomicBool,
     inbound: Mutex<Inbound>,
@@ -71,6 +73,7 @@ impl Client {
             ip,
             wire,
             hang_up: Arc::default(),
+            waited: Notify::new(),
             multiplexed: AtomicBool::new(false),
             inbound: Mutex::new(Inbound::new(limits)),
             flushed: AtomicBool::new(true),
@@ -125,6 +128,10 @@ impl Client {
         self.inbound.lock().gate.shut();
     }
 
+    pub(crate) fn is_busy(&self) -> bool {
+        self.standing() == Standing::Busy
+    }
+
     pub(crate) fn standing(&self) -> Standing {
         let inbound = self.inbound.lock();
         if inbound.outstanding() > 0 {
@@ -145,7 +152,7 @@ impl Client {
         if inbound.head_since.is_some() && inbound.flaw.is_none() {
             inbound.flaw = Some(Flaw::slow_head());
         }
-        self.hang_up.notify_one();
+        self.waited.notify_one();
     }
 
     /// What is wrong with the bytes that are held back, and those bytes; where an answer to them would not get into the

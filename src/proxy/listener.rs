@@ -129,7 +129,7 @@ async fn connection(worker: Arc<Worker>, stream: TcpStream, peer: SocketAddr, ti
     let http2 = tokio::select! {
         biased;
         http2 = io.starts_with_preface() => http2,
-        () = client.hang_up.notified() => Some(false),
+        () = client.waited.notified() => Some(false),
     };
     match http2 {
         Some(true) => return speak_http2(worker, client, io).await,
@@ -161,6 +161,11 @@ async fn speak_http1(worker: &Arc<Worker>, client: &Arc<Client>, io: ClientIo) {
             biased;
             ended = connection.as_mut() => return log_end(ended),
             () = client.hang_up.notified() => return,
+            () = client.waited.notified() => {
+                if !client.is_busy() {
+                    return;
+                }
+            }
             () = draining.cancelled(), if !told => {
                 connection.as_mut().graceful_shutdown();
                 told = true;
@@ -187,6 +192,15 @@ async fn speak_http2(worker: Arc<Worker>, client: Arc<Client>, io: ClientIo) {
             biased;
             ended = connection.as_mut() => return log_end(ended),
             () = client.hang_up.notified() => {
+                if std::mem::replace(&mut told, true) {
+                    return;
+                }
+                last.as_mut().reset(Instant::now() + patience);
+            }
+            () = client.waited.notified() => {
+                if client.is_busy() {
+                    continue;
+                }
                 if std::mem::replace(&mut told, true) {
                     return;
                 }

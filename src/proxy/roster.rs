@@ -121,7 +121,7 @@ impl Roster {
             let Some(client) = client.upgrade() else { return false };
             match client.standing() {
                 Standing::Heading(time) if time >= self.limits.head_time => client.give_up_on_head(),
-                Standing::Idle(time) if time >= self.limits.idle_time => client.hang_up.notify_one(),
+                Standing::Idle(time) if time >= self.limits.idle_time => client.waited.notify_one(),
                 Standing::Busy | Standing::Heading(_) | Standing::Idle(_) => {}
             }
             true
