@@ -16,6 +16,7 @@ mod raw {
     pub mod chunks;
     pub mod connect;
     pub mod cuts;
+    pub mod early_answers;
     pub mod fields;
     pub mod frames;
     pub mod framing;
@@ -38,8 +39,9 @@ mod raw {
 }
 
 use raw::{
-    answer_run, answers, behind, challenges, chunks, connect, cuts, fields, framing, host, http2,
-    http2_forms, http2_run, node_answers, node_run, request_line, row::Row, run, socks, tls_ends, upgrades,
+    answer_run, answers, behind, challenges, chunks, connect, cuts, early_answers, fields, framing, host,
+    http2, http2_forms, http2_run, node_answers, node_run, request_line, row::Row, run, socks, tls_ends,
+    upgrades,
 };
 use support::{
     nodes::{Manner, Nodes, resin_direct, resin_over},
@@ -155,4 +157,9 @@ async fn the_end_of_tcp_is_not_the_end_of_tls() {
     let authority = Authority::new();
     let resin = resin_direct(&[("RESIN_CA_FILE", authority.file())]).await;
     tls_ends::run(&resin, &authority.acceptor("127.0.0.1")).await;
+}
+
+#[tokio::test]
+async fn the_rest_of_a_body_that_was_answered_early_is_no_request() {
+    early_answers::run(&resin_direct(&[]).await).await;
 }

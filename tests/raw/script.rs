@@ -38,9 +38,12 @@ pub struct Script {
     pub end: End,
 }
 
+/// What came in, with the number of the connection that it came over.
+type Book = Arc<Mutex<Vec<(usize, Heard)>>>;
+
 pub struct Scripted {
     pub address: SocketAddr,
-    heard: Arc<Mutex<Vec<Heard>>>,
+    heard: Book,
     /// The client has its answer.
     pub answered: Arc<Notify>,
     /// What was to come late is out.
@@ -52,21 +55,28 @@ impl Scripted {
     pub async fn start(script: Script) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let heard: Arc<Mutex<Vec<Heard>>> = Arc::default();
+        let heard = Book::default();
         let (answered, late) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let (kept, told, done) = (Arc::clone(&heard), Arc::clone(&answered), Arc::clone(&late));
         let accepting = tokio::spawn(async move {
+            let mut count = 0;
             while let Ok((connection, _)) = listener.accept().await {
+                count += 1;
                 let (heard, script) = (Arc::clone(&kept), script.clone());
                 let (told, done) = (Arc::clone(&told), Arc::clone(&done));
-                tokio::spawn(async move { converse(connection, &script, &heard, &told, &done).await });
+                tokio::spawn(async move { converse(connection, count, &script, &heard, &told, &done).await });
             }
         });
         Self { address, heard, answered, late, accepting: accepting.abort_handle() }
     }
 
     pub fn heard(&self) -> Vec<Heard> {
-        self.heard.lock().unwrap().clone()
+        self.heard.lock().unwrap().iter().map(|(_, heard)| heard.clone()).collect()
+    }
+
+    /// The connections that requests came over, in the order of the requests.
+    pub fn connections(&self) -> Vec<usize> {
+        self.heard.lock().unwrap().iter().map(|(connection, _)| *connection).collect()
     }
 }
 
@@ -78,8 +88,9 @@ impl Drop for Scripted {
 
 async fn converse(
     mut connection: TcpStream,
+    number: usize,
     script: &Script,
-    heard: &Mutex<Vec<Heard>>,
+    heard: &Mutex<Vec<(usize, Heard)>>,
     answered: &Notify,
     late: &Notify,
 ) -> Option<()> {
@@ -88,7 +99,7 @@ async fn converse(
     loop {
         let asked = next(&mut connection, &mut ahead).await?;
         let canary = asked.target.contains("/canary");
-        heard.lock().unwrap().push(asked);
+        heard.lock().unwrap().push((number, asked));
         if canary {
             connection.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\ncanary").await.ok()?;
             continue;
