@@ -57,7 +57,7 @@ pub(crate) async fn serve(
     let asked = upgrade_asked(&request);
     let on_upgrade = asked.as_ref().map(|_| hyper::upgrade::on(&mut request));
     let method = request.method().clone();
-    let old = request.version() == Version::HTTP_10;
+    let (old, http2) = (request.version() == Version::HTTP_10, request.version() == Version::HTTP_2);
     let ticket = match &asked {
         Some(_) => match worker.roster.admit_tunnel() {
             Some(ticket) => Some(ticket),
@@ -111,7 +111,9 @@ pub(crate) async fn serve(
         Err(Ended::ClientLeft) => {
             let stalled = upload.as_ref().is_some_and(Upload::client_stalled);
             let flaw = if stalled { Flaw::slow_body() } else { Flaw::malformed(BROKEN_OFF) };
-            broken_off(recording, &flaw, garbled() && !client.has_left())
+            // A stream of HTTP/2 whose body breaks off was reset: nobody reads what is said on it.
+            let listens = stalled || (garbled() && !http2);
+            broken_off(recording, &flaw, listens && !client.has_left())
         }
     }
 }
