@@ -158,6 +158,7 @@ async fn over_http2_a_target_is_refused_like_over_http1() {
     let requests = [
         Request::get("http://10.0.0.1/").header("proxy-authorization", support::world::basic("Default", "x")),
         Request::get(format!("http://{}/any/Default/http/10.0.0.1/", resin.data)),
+        Request::connect("10.0.0.1:443"),
     ];
     for request in requests {
         let response = over_http2(&resin, request.body(Empty::<Bytes>::new()).unwrap()).await;
