@@ -211,7 +211,9 @@ impl Hearing<'_> {
         if dials.next().is_some() && !disturbed && !self.slow {
             self.complain("a call at a node that is in no attempt");
         }
-        let failed = !record.resin_error.is_empty() || record.http_status == 0;
+        // A client whose body breaks off is told so by the proxy itself, without a code.
+        let broken = record.upstream_err_kind == "canceled" && record.upstream_phase() != UpstreamPhase::Body;
+        let failed = !record.resin_error.is_empty() || record.http_status == 0 || broken;
         match (failed, record.request_written) {
             (false, true) => {
                 self.verdict.answered += 1;

@@ -127,7 +127,8 @@ async fn tunnel<S: Bottom>(mut wire: Wire<S>, port: u16, call: &Call<'_>) {
             rude
         }
         Manner::TakesThenClose(cut) => {
-            let over = |ahead: &[u8]| ahead.ends_with(b"\r\n\r\n") || (!plain && !ahead.is_empty());
+            let ends = |ahead: &[u8]| ahead.windows(4).any(|four| four == b"\r\n\r\n");
+            let over = |ahead: &[u8]| ends(ahead) || (!plain && !ahead.is_empty());
             while wire.ahead.len() < cut.at && !over(&wire.ahead) {
                 if wire.more().await.unwrap_or(0) == 0 {
                     break;
