@@ -271,3 +271,23 @@ async fn a_port_that_is_bound_to_every_address_is_refused_at_every_address_of_th
         }
     }
 }
+
+#[tokio::test]
+async fn a_node_that_is_the_proxy_itself_carries_nothing_round_and_round() {
+    let (resin, origin) = (Resin::start(&[]).await, Origin::ok().await);
+    let itself = format!("http://{}", resin.data);
+    resin.upsert_nodes(&[(&itself, "itself")]).await;
+    resin.set_retries("Default", 1).await;
+    for way in WAYS {
+        let answer = ask(&resin, way, &origin.authority()).await;
+        answer.assert_error(502, way.failure_code());
+        assert!(answer.text().contains("is this proxy itself"), "{answer:?}");
+        let record = resin.last_record().await;
+        assert_eq!((record.retry_attempts, record.request_written), (0, false), "{record:#?}");
+    }
+    // Beside another node it is one attempt that failed.
+    resin.upsert_nodes(&[("direct://", "direct")]).await;
+    for _ in 0..6 {
+        assert_eq!(ask(&resin, Way::Forward, &origin.authority()).await.status, 200);
+    }
+}

@@ -112,7 +112,7 @@ impl Dialer {
                 Ok(Link::over(Arc::clone(&wire), Hop::Plain(Counted(wire))))
             }
             NodeConfig::Http { endpoint, tls } => {
-                let wire = connect_node(&endpoint.authority, until, place).await?;
+                let wire = self.connect_node(&endpoint.authority, until, place).await?;
                 let plain = Counted(Arc::clone(&wire));
                 let mut hop = match tls {
                     None => Hop::Plain(plain),
@@ -127,13 +127,27 @@ impl Dialer {
                 Ok(Link::over(wire, hop).with_early(early))
             }
             NodeConfig::Socks5 { endpoint } => {
-                let wire = connect_node(&endpoint.authority, until, place).await?;
+                let wire = self.connect_node(&endpoint.authority, until, place).await?;
                 place.phase = Phase::NodeHandshake;
                 let plain = Counted(Arc::clone(&wire));
                 let plain = handshake::socks5(plain, authority, endpoint.credentials.as_ref()).await?;
                 Ok(Link::over(wire, Hop::Plain(plain)))
             }
         }
+    }
+
+    /// TCP to the node. One that is this proxy itself would carry a request round and round.
+    async fn connect_node(
+        &self,
+        node: &Authority,
+        until: Instant,
+        place: &mut Place,
+    ) -> Result<Arc<Wire>, DialError> {
+        let addresses = self.targets.others(addresses(node, place).await?);
+        if addresses.is_empty() {
+            return Err(Fault::new(Phase::Tcp, ErrKind::DialError, "the node is this proxy itself"));
+        }
+        connect(&addresses, until, place).await
     }
 
     async fn secure_node(
@@ -177,11 +191,6 @@ fn doing(phase: Phase) -> &'static str {
         Phase::Body => "nothing of the body moved",
         Phase::Tunnel => "nothing moved in the tunnel",
     }
-}
-
-/// TCP to the node.
-async fn connect_node(node: &Authority, until: Instant, place: &mut Place) -> Result<Arc<Wire>, DialError> {
-    connect(&addresses(node, place).await?, until, place).await
 }
 
 async fn addresses(of: &Authority, place: &mut Place) -> Result<Vec<SocketAddr>, DialError> {

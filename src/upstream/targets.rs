@@ -53,6 +53,12 @@ impl Targets {
         (!addresses.is_empty()).then_some(addresses)
     }
 
+    /// Those addresses that are not where we listen ourselves.
+    pub(crate) fn others(&self, mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+        addresses.retain(|address| !self.is_own(address.ip().to_canonical(), address.port()));
+        addresses
+    }
+
     fn is_own(&self, ip: IpAddr, port: u16) -> bool {
         // To dial the unspecified address is to dial this machine.
         let ip = match ip {
