@@ -18,15 +18,17 @@ use support::{
 };
 
 #[tokio::test]
-async fn an_answer_with_two_framings_is_read_by_its_chunks_and_says_no_other_length() {
-    let resin = resin_direct(&[]).await;
+async fn an_answer_with_two_framings_is_the_upstreams_failure_and_ends_its_connection() {
+    let resin = resin_direct(&[("RESIN_DATA_THREADS", "1")]).await;
     let framed =
         "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
     let origin = Origin::start(move |_| Reply::say(framed)).await;
-    for way in EXCHANGES {
-        let answer = ask(&resin, way, &origin.authority()).await;
-        assert_eq!((answer.text().as_str(), answer.whole), ("hello", true), "{answer:?}");
-        assert_eq!(answer.header("content-length"), None);
+    for (way, connections) in EXCHANGES.into_iter().zip([1, 2]) {
+        ask(&resin, way, &origin.authority()).await.assert_error(502, "UPSTREAM_REQUEST_FAILED");
+        let record = resin.last_record().await;
+        assert_eq!((&*record.upstream_err_kind, record.net_ok), ("protocol_error", false), "{record:#?}");
+        assert_eq!((record.request_written, record.retry_attempts), (true, 0));
+        assert_eq!(origin.connections(), connections);
     }
 }
 
