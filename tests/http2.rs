@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Empty};
@@ -11,10 +13,13 @@ use hyper_util::rt::TokioIo;
 use support::{
     client::{Client, http2},
     nodes::{Manner, Nodes, lead_through, resin_direct},
-    origins::{Origin, Reply, Server},
-    resin::{Resin, soon},
+    origins::{Origin, Server},
+    resin::{Resin, get, soon},
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::Notify,
+};
 
 fn connect(authority: &str) -> Request<Empty<Bytes>> {
     Request::builder().method(Method::CONNECT).uri(authority).body(Empty::new()).unwrap()
@@ -120,25 +125,35 @@ async fn a_host_that_is_not_the_authority_is_refused() {
 
 #[tokio::test]
 async fn a_stopping_proxy_lets_streams_end_and_takes_no_new_ones() {
-    let (resin, origin) = (resin_direct(&[]).await, Origin::start(|_| Reply::Silence).await);
-    let slow = Server::start(|connection| async move {
-        let mut wire = support::wire::Wire::new(connection);
-        wire.head().await.unwrap();
-        wire.say("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab").await.unwrap();
-        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-        wire.say("cd").await.unwrap();
-        wire.more().await.unwrap();
+    let resin = resin_direct(&[]).await;
+    let go_on = Arc::new(Notify::new());
+    let told = Arc::clone(&go_on);
+    let slow = Server::start(move |connection| {
+        let go_on = Arc::clone(&told);
+        async move {
+            let mut wire = support::wire::Wire::new(connection);
+            wire.head().await.unwrap();
+            wire.say("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab").await.unwrap();
+            go_on.notified().await;
+            wire.say("cd").await.unwrap();
+            let _ = wire.more().await;
+        }
     })
     .await;
     let mut sender = http2::<Empty<Bytes>>(&resin).await;
     let url = format!("http://{}/any/Default/http/{}/", resin.data, slow.address);
     let answer = sender.send_request(Request::get(url).body(Empty::new()).unwrap()).await.unwrap();
+    let ops = resin.ops;
     let stopping = tokio::spawn(resin.stop());
+    soon("the end of readiness", async {
+        while get(ops, "/readyz").await.is_ok_and(|(status, _)| status == 200) {}
+    })
+    .await;
+    go_on.notify_one();
     let body = soon("the rest of the answer", answer.into_body().collect()).await.unwrap().to_bytes();
     assert_eq!(body, "abcd");
     assert!(soon("the end", stopping).await.unwrap().success());
     assert!(sender.ready().await.is_err());
-    drop(origin);
 }
 
 #[tokio::test]

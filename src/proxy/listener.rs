@@ -129,7 +129,7 @@ async fn connection(worker: Arc<Worker>, stream: TcpStream, peer: SocketAddr, ti
     let http2 = tokio::select! {
         biased;
         http2 = io.starts_with_preface() => http2,
-        () = client.waited.notified() => Some(false),
+        () = client.waited.notified() => None,
     };
     match http2 {
         Some(true) => return speak_http2(worker, client, io).await,
@@ -188,30 +188,23 @@ async fn speak_http2(worker: Arc<Worker>, client: Arc<Client>, io: ClientIo) {
     // The first call to leave is a polite one, and gives the other streams time to end.
     let (mut told, mut last) = (false, pin!(sleep(patience)));
     loop {
-        tokio::select! {
+        let time_to_end = tokio::select! {
             biased;
             ended = connection.as_mut() => return log_end(ended),
-            () = client.hang_up.notified() => {
-                if std::mem::replace(&mut told, true) {
-                    return;
-                }
-                last.as_mut().reset(Instant::now() + patience);
-            }
+            () = client.hang_up.notified() => patience,
             () = client.waited.notified() => {
                 if client.is_busy() {
                     continue;
                 }
-                if std::mem::replace(&mut told, true) {
-                    return;
-                }
-                last.as_mut().reset(Instant::now() + patience);
+                patience
             }
-            () = draining.cancelled(), if !told => {
-                told = true;
-                last.as_mut().reset(Instant::now() + FOREVER);
-            }
+            () = draining.cancelled(), if !told => FOREVER,
             () = last.as_mut(), if told => return,
+        };
+        if std::mem::replace(&mut told, true) {
+            return;
         }
+        last.as_mut().reset(Instant::now() + time_to_end);
         connection.as_mut().graceful_shutdown();
     }
 }

@@ -8,10 +8,7 @@ use http::{
     HeaderValue, Request, Response, StatusCode,
     header::{CONNECTION, PROXY_AUTHENTICATE},
 };
-use hyper::{
-    body::{Body, Incoming},
-    upgrade::OnUpgrade,
-};
+use hyper::{body::Incoming, upgrade::OnUpgrade};
 
 use super::{
     answer,
@@ -46,9 +43,6 @@ pub(crate) async fn serve(
         Ok(route) => route,
         Err(error) => return refuse(recording, error),
     };
-    if !request.body().is_end_stream() {
-        return not_with_a_body(recording);
-    }
     let Some(ticket) = worker.roster.admit_tunnel() else { return too_many(worker, recording) };
     let errand = OpenTunnel { dialer: &worker.dialer, authority: &authority };
     let left = || client.has_left();
@@ -109,14 +103,6 @@ fn refuse(mut recording: Recording, error: ResinError) -> Response<ProxyBody> {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     recording.refused(error, response.status().as_u16());
-    response
-}
-
-/// Bytes that are framed as a body can be no tunnel's.
-fn not_with_a_body(mut recording: Recording) -> Response<ProxyBody> {
-    let response = answer::flawed(&Flaw::malformed("CONNECT takes no body"));
-    recording.status(response.status().as_u16());
-    recording.ended(Outcome::Whole);
     response
 }
 
