@@ -26,13 +26,12 @@ use std::net::SocketAddr;
 use raw::{
     chunks, connect, fields, framing, host,
     origin::Strict,
-    peers::Peer,
     request_line,
     row::{Row, Then, fill},
     run::{Pieces, exchange},
     strict::Heard,
 };
-use support::{client::Way, nodes::resin_direct, resin::Resin};
+use support::{client::Way, nodes::resin_direct, peer::Peer, resin::Resin};
 
 /// Requests that are good and that a server has a rule of its own against: it answers 4xx, and passes nothing on.
 const RULES: [(&str, &[&str]); 2] = [

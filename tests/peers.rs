@@ -5,68 +5,29 @@
 mod support;
 
 use std::{
-    env, fs,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    fs,
+    net::SocketAddr,
     path::{Path, PathBuf},
-    process::Stdio,
-    time::Duration,
 };
 
 use support::{
     client::WAYS,
-    resin::{Resin, soon},
+    peer::{Peer, find},
+    resin::Resin,
     tls::Authority,
     world::Refusing,
 };
 use tempfile::TempDir;
-use tokio::{
-    net::TcpStream,
-    process::{Child, Command},
-};
+use tokio::process::Command;
 
 const TOKEN: &str = "tok";
 const IDENTITY: &str = "Default.Tom";
 
 fn program(name: &str) -> PathBuf {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let more = ["/usr/sbin", "/usr/local/sbin", "/usr/local/bin"].map(PathBuf::from);
-    let places = env::split_paths(&path).chain(more);
-    places
-        .map(|place| place.join(name))
-        .find(|file| file.is_file())
-        .unwrap_or_else(|| panic!("{name} is not installed; `make deps` brings it"))
-}
-
-/// A program that listens. It ends with this value.
-struct Peer {
-    address: SocketAddr,
-    _child: Child,
+    find(name).unwrap_or_else(|| panic!("{name} is not installed; `make deps` brings it"))
 }
 
 impl Peer {
-    /// `command` makes one that listens on this port. These programs cannot choose a free one by themselves.
-    async fn start(name: &str, command: impl Fn(u16) -> Command) -> Self {
-        for _ in 0..10 {
-            let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
-            let mut command = command(free.port());
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-            let mut child = command.spawn().unwrap();
-            let listens = async {
-                while TcpStream::connect(free).await.is_err() {
-                    if child.try_wait().unwrap().is_some() {
-                        return false;
-                    }
-                    tokio::time::sleep(Duration::from_millis(10)).await; // it gives no other sign
-                }
-                true
-            };
-            if soon(name, listens).await {
-                return Self { address: free, _child: child };
-            }
-        }
-        panic!("{name} did not start on any of ten ports");
-    }
-
     async fn tinyproxy(dir: &Path) -> Self {
         let file = dir.join("tinyproxy.conf");
         Self::start("tinyproxy", |port| {

@@ -186,13 +186,10 @@ impl Connection {
         let end = poll_fn(|cx| {
             ended = driver.as_mut().is_some_and(|driver| driver.poll_without_shutdown(cx).is_ready());
             match answer.as_mut().poll(cx) {
-                Poll::Ready(Ok(_)) if wire.interim_answers() > MAX_INTERIM => {
-                    return Poll::Ready(End::Endless);
-                }
-                Poll::Ready(Ok(response)) => return Poll::Ready(End::Answer(response)),
                 Poll::Ready(Err(error)) => return Poll::Ready(End::Failed(error)),
+                _ if wire.interim_answers() > MAX_INTERIM => return Poll::Ready(End::Endless),
+                Poll::Ready(Ok(response)) => return Poll::Ready(End::Answer(response)),
                 Poll::Pending if ended => return Poll::Ready(End::DriverEnded),
-                Poll::Pending if wire.interim_answers() > MAX_INTERIM => return Poll::Ready(End::Endless),
                 Poll::Pending => {}
             }
             let uploading = request.upload.as_ref().is_some_and(|upload| !upload.is_over());

@@ -7,6 +7,7 @@ pub mod network;
 pub mod nodes;
 pub mod origins;
 pub mod otlp;
+pub mod peer;
 pub mod postgres;
 pub mod resin;
 pub mod secrets;
