@@ -15,7 +15,7 @@ async fn interim_answers_reach_the_client_before_the_answer() {
     let resin = resin_direct(&[]).await;
     let origin = Origin::start(|_| {
         Reply::say(
-            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\nConnection: x-named\r\n\
+            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\nContent-Length: 5\r\nConnection: x-named\r\n\
              X-Named: drop\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
         )
     })
@@ -27,6 +27,7 @@ async fn interim_answers_reach_the_client_before_the_answer() {
             client.say(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")).await;
             let hints = client.head().await;
             assert_eq!((hints.status(), hints.get("link"), hints.get("x-named")), (103, Some("</a>"), None));
+            assert_eq!(hints.get("content-length"), None, "it would promise a body");
             assert_eq!(client.head().await.status(), 102, "{way:?}");
             let answer = client.answer("GET").await;
             assert_eq!((answer.status, answer.text().as_str()), (200, "ok"), "{way:?}");

@@ -1,14 +1,16 @@
 //! The answers that are the proxy's own: one table from code to status, header and sentence.
 
+use bytes::BytesMut;
 use http::{
     HeaderValue, Response, StatusCode,
-    header::{CONNECTION, CONTENT_TYPE, PROXY_AUTHENTICATE},
+    header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, PROXY_AUTHENTICATE},
 };
+use http_body::Body;
 
 use super::body::ProxyBody;
 use crate::{
     model::{ErrKind, Failure, Phase, ResinError},
-    proxy::{entry::Entry, gate::Flaw},
+    proxy::{entry::Entry, gate::Flaw, headers},
 };
 
 /// The answer for `error`. `failure` is that of the last attempt, where one was made.
@@ -49,17 +51,13 @@ pub(crate) fn flawed(flaw: &Flaw) -> Response<ProxyBody> {
 }
 
 /// The same as it goes over HTTP/1.1.
-pub(crate) fn flawed_bytes(flaw: &Flaw) -> Vec<u8> {
-    let sentence = format!("{}\n", flaw.sentence);
-    let code = flaw.code.map_or(String::new(), |code| format!("x-resin-error: {code}\r\n"));
-    format!(
-        "HTTP/1.1 {}\r\ncontent-type: {TEXT}\r\nproxy-status: {}\r\n{code}connection: close\r\n\
-         content-length: {}\r\n\r\n{sentence}",
-        flaw.status,
-        flaw_status(flaw),
-        sentence.len(),
-    )
-    .into_bytes()
+pub(crate) fn flawed_bytes(flaw: &Flaw) -> BytesMut {
+    let (mut head, body) = flawed(flaw).into_parts();
+    head.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.size_hint().lower()));
+    let mut bytes = BytesMut::new();
+    headers::write_head(&mut bytes, head.status, &head.headers);
+    bytes.extend_from_slice(format!("{}\n", flaw.sentence).as_bytes());
+    bytes
 }
 
 fn flaw_status(flaw: &Flaw) -> &'static str {

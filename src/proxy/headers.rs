@@ -60,10 +60,6 @@ pub(crate) fn clean(headers: &mut HeaderMap, onward: Onward) {
     let trailers = onward != Onward::Response && has_token(headers, &TE, "trailers");
     let unwanted: Vec<HeaderName> =
         headers.keys().filter(|name| !passes(name.as_str(), onward)).cloned().collect();
-    if headers.contains_key(TRANSFER_ENCODING) {
-        // The body was read by its chunks: another length would lie about it (RFC 9112, section 6.3).
-        headers.remove(CONTENT_LENGTH);
-    }
     for name in unwanted.iter().chain(&named) {
         headers.remove(name);
     }
@@ -92,14 +88,20 @@ pub(crate) fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-/// An interim answer's head as it goes over HTTP/1.1.
+/// An interim answer's head as it goes over HTTP/1.1. It has no body, so it promises none (RFC 9110, section 8.6).
 pub(crate) fn write_interim(to: &mut BytesMut, status: StatusCode, fields: &HeaderMap) {
     let mut fields = fields.clone();
     clean(&mut fields, Onward::Response);
+    fields.remove(CONTENT_LENGTH);
+    write_head(to, status, &fields);
+}
+
+/// An answer's head as it goes over HTTP/1.1.
+pub(crate) fn write_head(to: &mut BytesMut, status: StatusCode, fields: &HeaderMap) {
     to.extend_from_slice(
         format!("HTTP/1.1 {} {}\r\n", status.as_u16(), status.canonical_reason().unwrap_or("")).as_bytes(),
     );
-    for (name, value) in &fields {
+    for (name, value) in fields {
         for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
             to.extend_from_slice(part);
         }

@@ -257,7 +257,8 @@ fn judge(request: Unsent, wire: &Wire, handed_back: bool, fault: Fault) -> SendF
 const MAX_BUFFER: usize = 256 * 1024;
 /// The largest head that an answer may have.
 const MAX_HEAD: usize = 64 * 1024;
-const MAX_INTERIM: u32 = 64;
+/// The most interim answers before the one that counts.
+pub(super) const MAX_INTERIM: u32 = 64;
 
 fn waited_for(phase: Phase) -> &'static str {
     if phase == Phase::ResponseHead { "waiting for the response head" } else { "sending the request" }

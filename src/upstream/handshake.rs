@@ -9,14 +9,15 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_socks::tcp::Socks5Stream;
 
-use super::error::{DialError, Fault};
+use super::{
+    connection::MAX_INTERIM,
+    error::{DialError, Fault},
+};
 use crate::model::{Authority, ErrKind, Host, Phase, Secret};
 
 /// The longest answer head that a node may send to our CONNECT.
 const MAX_HEAD: usize = 16 * 1024;
 const MAX_FIELDS: usize = 100;
-/// The most interim answers before the one that counts.
-const MAX_INTERIM: usize = 64;
 
 /// Asks an HTTP proxy for a tunnel. Bytes right behind its answer are the tunnel's first.
 pub(crate) async fn http_connect(
