@@ -6,18 +6,19 @@
 use std::{
     io,
     net::SocketAddr,
+    os::fd::{AsFd, BorrowedFd},
     pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use futures_util::FutureExt;
 use parking_lot::Mutex;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::TcpStream,
 };
 
@@ -113,10 +114,45 @@ impl Wire {
     pub(crate) fn peer_has_left(&self) -> bool {
         let socket = self.stream.lock();
         let Some(stream) = socket.tcp() else { return false };
-        match stream.ready(tokio::io::Interest::READABLE).now_or_never() {
+        match stream.ready(Interest::READABLE).now_or_never() {
             Some(Ok(ready)) => ready.is_read_closed(),
             Some(Err(_)) => true,
             None => false,
+        }
+    }
+
+    /// Reads by a call of one's own on the socket, as soon as it has something; `WouldBlock` must mean that it has not.
+    pub(crate) fn poll_read_by(
+        &self,
+        cx: &mut Context<'_>,
+        mut call: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        let socket = self.stream.lock();
+        let Some(stream) = socket.tcp() else { return Poll::Ready(Err(io::ErrorKind::Unsupported.into())) };
+        loop {
+            ready!(stream.poll_read_ready(cx))?;
+            match stream.try_io(Interest::READABLE, || call(stream.as_fd())) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                done => return Poll::Ready(done),
+            }
+        }
+    }
+
+    /// The same for writing. Past the count: it is for tunnels, of which nothing is ever sent again, and no attempt that
+    /// could be judged by the count is left by then.
+    pub(crate) fn poll_write_by(
+        &self,
+        cx: &mut Context<'_>,
+        mut call: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        let socket = self.stream.lock();
+        let Some(stream) = socket.tcp() else { return Poll::Ready(Err(io::ErrorKind::Unsupported.into())) };
+        loop {
+            ready!(stream.poll_write_ready(cx))?;
+            match stream.try_io(Interest::WRITABLE, || call(stream.as_fd())) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                done => return Poll::Ready(done),
+            }
         }
     }
 
