@@ -12,6 +12,7 @@ mod framing;
 mod habit;
 pub(crate) mod handshake;
 mod link;
+mod parked;
 mod pool;
 mod targets;
 mod tls;
@@ -27,7 +28,7 @@ pub(crate) use habit::Death;
 pub(crate) use link::Link;
 pub(crate) use pool::{Found, Key, Limits as PoolLimits, Pool};
 pub(crate) use targets::Targets;
-pub(crate) use tls::{Trust, TrustError, client_config};
+pub(crate) use tls::{OwnRoots, Trust, TrustError, unverified, verified};
 #[cfg(test)]
 pub(crate) use upload::Source;
 pub(crate) use upload::Upload;

@@ -134,7 +134,7 @@ impl Errand for Exchange<'_> {
 impl Exchange<'_> {
     async fn connect(&self, node: &Node, until: Instant, place: &mut Place) -> Result<Connection, Fault> {
         let link = self.dialer.open(&node.config, self.destination, until, place).await?;
-        Connection::over(link).await
+        Connection::over(link)
     }
 
     async fn send(

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::{
     body::Incoming,
@@ -124,13 +125,17 @@ mod http1_error {
 }
 
 impl Connection {
-    pub(crate) async fn over(link: Link) -> Result<Self, Fault> {
+    pub(crate) fn over(link: Link) -> Result<Self, Fault> {
         let wire = Arc::clone(link.wire());
         let tls = link.is_tls();
         let mut builder = http1::Builder::new();
         builder.max_buf_size(MAX_BUFFER).max_header_size(MAX_HEAD);
-        let handshake = builder.handshake(TokioIo::new(link)).await;
-        let (sender, driver) = handshake.map_err(|error| Fault::http(Phase::Send, &error))?;
+        // HTTP/1 has none: this only makes the two halves.
+        let (sender, driver) = match builder.handshake(TokioIo::new(link)).now_or_never() {
+            Some(Ok(halves)) => halves,
+            Some(Err(error)) => return Err(Fault::http(Phase::Send, &error)),
+            None => return Err(Fault::new(Phase::Send, ErrKind::ProtocolError, "HTTP is not ready")),
+        };
         Ok(Self { sender, driver, wire, tls, idled: None, born: Instant::now(), idle_limit: None })
     }
 
@@ -152,14 +157,20 @@ impl Connection {
 
     /// A look at an idle connection: false where the peer has closed it or spoken on it.
     pub(crate) fn is_alive(&mut self) -> bool {
-        if is_quiet(&self.wire) {
+        if self.wire.is_quiet() {
             return true;
         }
         if !self.tls {
             return false;
         }
         // Session tickets and key updates are no answer: let TLS take them, then look again.
-        !self.has_ended() && is_quiet(&self.wire)
+        !self.has_ended() && self.wire.is_quiet()
+    }
+
+    /// The link alone, for [`Connection::over`] later; none where something was read that nobody asked for.
+    pub(super) fn put_away(self) -> Option<Link> {
+        let parts = self.driver.into_parts();
+        parts.read_buf.is_empty().then(|| parts.io.into_inner())
     }
 
     /// Sends the request and waits for the head of its response. `phase` tells where it stands, also when it is dropped.
@@ -262,10 +273,6 @@ pub(super) const MAX_INTERIM: u32 = 64;
 
 fn waited_for(phase: Phase) -> &'static str {
     if phase == Phase::ResponseHead { "waiting for the response head" } else { "sending the request" }
-}
-
-fn is_quiet(wire: &Wire) -> bool {
-    matches!(wire.peek(), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
 }
 
 impl Unsent {

@@ -83,14 +83,12 @@ impl Wire {
         if !self.wary.load(Ordering::Relaxed) {
             return Ok(());
         }
-        match self.peek() {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.wary.store(false, Ordering::Relaxed);
-                Ok(())
-            }
+        if !self.is_quiet() {
             // It stays wary: whoever tries again gets no further.
-            _ => Err(io::ErrorKind::ConnectionReset.into()),
+            return Err(io::ErrorKind::ConnectionReset.into());
         }
+        self.wary.store(false, Ordering::Relaxed);
+        Ok(())
     }
 
     /// No request is being sent any more: write errors are errors.
@@ -121,6 +119,18 @@ impl Wire {
             #[cfg(test)]
             Socket::Script(script) => script.peek(),
         }
+    }
+
+    /// Whether nothing lies in the socket, not even its end.
+    pub(super) fn is_quiet(&self) -> bool {
+        matches!(self.peek(), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Ready once there is something to read, be it the end.
+    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let socket = self.stream.lock();
+        let Some(stream) = socket.tcp() else { return Poll::Ready(()) };
+        stream.poll_read_ready(cx).map(|_error_is_read_too| ())
     }
 
     /// Whether the peer is known to have closed its side.

@@ -63,7 +63,7 @@ async fn connection(row: &Row) -> (Connection, Peer) {
     let peer = Peer::plain(Plan { writes: row.writes.clone(), reads: vec![row.read], when: row.when });
     let wire = peer.wire();
     let link = Link::over(Arc::clone(&wire), Hop::Plain(Counted(wire)));
-    (Connection::over(link).await.unwrap(), peer)
+    (Connection::over(link).unwrap(), peer)
 }
 
 fn assert_untouched(request: &Unsent, row: &Row) {
@@ -155,7 +155,7 @@ async fn an_answer_is_not_lost_where_its_task_has_used_up_its_budget() {
         let peer = Peer::plain(Plan { writes: vec![], reads: reads.clone(), when: When::AfterAWrite });
         let wire = peer.wire();
         let link = Link::over(Arc::clone(&wire), Hop::Plain(Counted(wire)));
-        let connection = Connection::over(link).await.unwrap();
+        let connection = Connection::over(link).unwrap();
         let mut phase = Phase::Send;
         let mut attempt = pin!(connection.send(request(false), PATIENCE, &mut phase));
         tokio::task::yield_now().await; // with a budget of its own

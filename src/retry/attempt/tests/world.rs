@@ -42,12 +42,28 @@ pub(super) enum Kind {
     Large,
 }
 
+/// What a connection has behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Past {
+    /// It is dialled.
+    None,
+    /// A first exchange went well on it, and it was parked. A fresh dial goes by the same plan.
+    Parked,
+    /// The same, and it was put at rest since.
+    AtRest,
+}
+
+impl Past {
+    pub(super) fn is_reused(self) -> bool {
+        self != Self::None
+    }
+}
+
 /// One way in which things may go.
 #[derive(Debug, Clone)]
 pub(super) struct Row {
     pub(super) way: Way,
-    /// A first exchange went well on the connection, and it was parked. A fresh dial goes by the same plan.
-    pub(super) reused: bool,
+    pub(super) past: Past,
     pub(super) kind: Kind,
     pub(super) plan: Plan,
 }
@@ -151,6 +167,13 @@ pub(super) async fn park(pool: &Arc<Pool>, way: Way) -> Peer {
     peer
 }
 
+/// What is parked idles for so long that it is put at rest.
+pub(super) async fn rest(pool: &Arc<Pool>) {
+    tokio::time::advance(Duration::from_secs(5)).await;
+    pool.sweep();
+    assert!(pool.is_at_rest());
+}
+
 /// An exchange that is answered.
 pub(super) async fn exchange(pool: &Arc<Pool>, way: Way, plan: Plan) -> (Peer, Answer) {
     let peer = way.peer(plan, None);
@@ -200,7 +223,10 @@ pub(super) async fn run(row: &Row, drop_after: usize) -> Run {
 /// The same where the dial is cut.
 pub(super) async fn run_cut(row: &Row, cut: Option<Cut>, drop_after: usize) -> Run {
     let pool = pool();
-    let old = if row.reused { Some(park(&pool, row.way).await) } else { None };
+    let old = if row.past.is_reused() { Some(park(&pool, row.way).await) } else { None };
+    if row.past == Past::AtRest {
+        rest(&pool).await;
+    }
     if let Some(old) = &old {
         old.follow(row.plan.clone());
     }
@@ -209,7 +235,7 @@ pub(super) async fn run_cut(row: &Row, cut: Option<Cut>, drop_after: usize) -> R
     let request = request(row.kind);
     let upload = request.upload.clone();
     let mut dial_polls = 0;
-    let dialling = || dial_polls += usize::from(!row.reused && !new.has_begun());
+    let dialling = || dial_polls += usize::from(!row.past.is_reused() && !new.has_begun());
     let (ended, mut trail, polls) =
         attempt(&pool, (row.way.node(), &row.way.destination()), request, drop_after, dialling).await;
     let outcome = match ended {
