@@ -20,7 +20,6 @@ use super::{
     connection::Connection,
     dial::Destination,
     habit::{Death, Habits, Life},
-    parked::Parked,
 };
 use crate::{model::NodeHash, telemetry::Metrics};
 
@@ -49,14 +48,19 @@ pub(crate) struct Pool {
 
 #[derive(Default)]
 struct Shelves {
-    idle: HashMap<Key, Vec<Parked>>,
+    idle: HashMap<Key, Vec<Idle>>,
     habits: Habits,
+}
+
+struct Idle {
+    connection: Connection,
+    since: Instant,
 }
 
 /// What the pool had for a key.
 pub(crate) enum Found {
     /// As far as is known. Its first write is preceded by a look.
-    Alive(Box<Connection>),
+    Alive(Connection),
     /// There was one, and its peer had left it.
     Stale,
     Nothing,
@@ -70,13 +74,13 @@ impl Pool {
     /// The connection that was parked last, if its peer is not known to have left it, nor about to.
     pub(crate) fn take(&self, key: &Key) -> Found {
         let mut stale = false;
-        while let Some((idle, limit)) = self.pop(key) {
+        while let Some((mut idle, limit)) = self.pop(key) {
             let now = Instant::now();
-            let life = Life { born: idle.born, idled: now.duration_since(idle.since) };
+            let life = Life { born: idle.connection.born, idled: now.duration_since(idle.since) };
             if self.in_time(&idle, limit, now) {
-                if let Some(mut connection) = idle.take() {
-                    connection.idled = Some(life.idled);
-                    return Found::Alive(connection);
+                if !idle.connection.has_ended() {
+                    idle.connection.idled = Some(life.idled);
+                    return Found::Alive(idle.connection);
                 }
                 self.died(key, life, Death::Seen);
             }
@@ -92,8 +96,7 @@ impl Pool {
 
     /// Keeps a connection, unless the bound is reached.
     pub(crate) fn park(&self, key: Key, connection: Connection) {
-        let idled = connection.idled;
-        let idle = Parked::new(connection);
+        let idle = Idle { connection, since: Instant::now() };
         if !self.in_time(&idle, None, idle.since) {
             return;
         }
@@ -103,7 +106,7 @@ impl Pool {
         }
         self.metrics.idle_connections(1);
         let mut shelves = self.shelves.lock();
-        if let Some(idled) = idled {
+        if let Some(idled) = idle.connection.idled {
             shelves.habits.survived(&key, idled);
         }
         shelves.idle.entry(key).or_default().push(idle);
@@ -117,8 +120,9 @@ impl Pool {
         habits.forget(now);
         idle.retain(|key, list| {
             let limit = habits.limit(key);
-            dropped
-                .extend(list.extract_if(.., |idle| !self.in_time(idle, limit, now) || !idle.is_alive(now)));
+            dropped.extend(
+                list.extract_if(.., |idle| !self.in_time(idle, limit, now) || !idle.connection.is_alive()),
+            );
             !list.is_empty()
         });
         self.forget(dropped.len());
@@ -130,21 +134,12 @@ impl Pool {
         self.forget(all.values().map(Vec::len).sum());
     }
 
-    /// Whether all that it holds is at rest.
-    #[cfg(test)]
-    pub(crate) fn is_at_rest(&self) -> bool {
-        let shelves = self.shelves.lock();
-        shelves.idle.values().flatten().all(Parked::is_at_rest)
-    }
-
     /// With how long it can be trusted, where that was learned.
-    fn pop(&self, key: &Key) -> Option<(Parked, Option<Duration>)> {
+    fn pop(&self, key: &Key) -> Option<(Idle, Option<Duration>)> {
         let mut shelves = self.shelves.lock();
         let list = shelves.idle.get_mut(key)?;
+        // An empty list stays until the next sweep: most keys are used again at once.
         let last = list.pop();
-        if list.is_empty() {
-            shelves.idle.remove(key);
-        }
         let limit = shelves.habits.limit(key);
         drop(shelves);
         if last.is_some() {
@@ -158,12 +153,12 @@ impl Pool {
         self.metrics.idle_connections(-i64::try_from(connections).unwrap_or(i64::MAX));
     }
 
-    fn in_time(&self, idle: &Parked, learned: Option<Duration>, now: Instant) -> bool {
+    fn in_time(&self, idle: &Idle, learned: Option<Duration>, now: Instant) -> bool {
         let idled = now.duration_since(idle.since);
         idled < self.limits.idle_timeout
-            && idle.idle_limit.is_none_or(|limit| idled < limit)
+            && idle.connection.idle_limit.is_none_or(|limit| idled < limit)
             && learned.is_none_or(|limit| idled < limit)
-            && now.duration_since(idle.born) < self.limits.max_age
+            && now.duration_since(idle.connection.born) < self.limits.max_age
     }
 }
 
@@ -222,8 +217,8 @@ mod tests {
         let peer = Peer::plain(Plan::good());
         let wire = peer.wire();
         let link = Link::over(Arc::clone(&wire), Hop::Plain(Counted(wire)));
-        let connection = Connection::over(link).unwrap();
-        let answered = connection.send(request(), PATIENCE, &mut Phase::Send).await.unwrap();
+        let connection = Connection::over(link);
+        let answered = connection.send(Box::new(request()), PATIENCE, &mut Phase::Send).await.unwrap();
         let idle = answered.connection.into_idle().unwrap();
         peer.follow(Plan { writes: Vec::new(), reads: vec![Read::Junk], when: When::Unnoticed });
         (idle, peer)
@@ -236,7 +231,7 @@ mod tests {
         let tries = peer.tries();
         let Found::Alive(connection) = pool.take(&key) else { panic!("nobody knows that it is dead") };
 
-        let failed = connection.send(request(), PATIENCE, &mut Phase::Send).await;
+        let failed = connection.send(Box::new(request()), PATIENCE, &mut Phase::Send).await;
 
         assert!(matches!(failed, Err(SendFailure::Unsent { .. })), "{failed:?}");
         assert_eq!(peer.tries(), tries, "the socket was written to");

@@ -17,7 +17,7 @@ use crate::upstream::{
     script::{Cut, Peer, Plan, Read, When},
 };
 use way::{WAYS, Way};
-use world::{FRAMES, Kind, LARGE, Outcome, Past, Row, Run, run, run_cut};
+use world::{FRAMES, Kind, LARGE, Outcome, Row, Run, run, run_cut};
 
 /// Bytes of the longest TLS record that is no request.
 const NOTICE: usize = 5 + 22;
@@ -116,9 +116,7 @@ fn sends_notices(row: &Row) -> bool {
 /// Whether a look into the parked connection's socket shows that it is of no use any more.
 fn lies_there_before_the_request(row: &Row) -> bool {
     let first = row.plan.reads.first().copied().unwrap_or(Read::Silence);
-    row.past.is_reused()
-        && row.plan.when != When::AfterAWrite
-        && !matches!(first, Read::Silence | Read::NewKeys)
+    row.reused && row.plan.when != When::AfterAWrite && !matches!(first, Read::Silence | Read::NewKeys)
 }
 
 fn is_untouched(upload: Option<&Upload>) -> bool {
@@ -140,7 +138,7 @@ async fn try_all(name: &str, rows: Vec<Row>) -> Tally {
     let mut kinds = Vec::new();
     for row in &rows {
         // Until its request can be sent, an attempt is the same in all rows.
-        let kind = (row.way, row.past, row.kind);
+        let kind = (row.way, row.reused, row.kind);
         let first_of_its_kind = !kinds.contains(&kind);
         if first_of_its_kind {
             kinds.push(kind);
@@ -159,28 +157,22 @@ fn assert_all_ends_were_met(tally: &Tally, reused: bool) {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_called_unwritten_on_a_fresh_connection_was_not_written_and_never_will_be() {
-    assert_all_ends_were_met(&try_all("fresh, plain", table::plain(Past::None)).await, false);
+    assert_all_ends_were_met(&try_all("fresh, plain", table::plain(false)).await, false);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_called_unwritten_on_a_reused_connection_was_not_written_and_never_will_be() {
-    assert_all_ends_were_met(&try_all("reused, plain", table::plain(Past::Parked)).await, true);
+    assert_all_ends_were_met(&try_all("reused, plain", table::plain(true)).await, true);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_called_unwritten_on_a_fresh_tls_connection_was_not_written_and_never_will_be() {
-    assert_all_ends_were_met(&try_all("fresh, TLS", table::tls(Past::None)).await, false);
+    assert_all_ends_were_met(&try_all("fresh, TLS", table::tls(false)).await, false);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_called_unwritten_on_a_reused_tls_connection_was_not_written_and_never_will_be() {
-    assert_all_ends_were_met(&try_all("reused, TLS", table::tls(Past::Parked)).await, true);
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_is_called_unwritten_on_a_connection_that_was_at_rest_was_not_written_and_never_will_be() {
-    assert_all_ends_were_met(&try_all("at rest, plain", table::plain(Past::AtRest)).await, true);
-    assert_all_ends_were_met(&try_all("at rest, TLS", table::tls(Past::AtRest)).await, true);
+    assert_all_ends_were_met(&try_all("reused, TLS", table::tls(true)).await, true);
 }
 
 #[tokio::test(start_paused = true)]
@@ -194,7 +186,7 @@ async fn wherever_a_dial_is_cut_what_is_called_unwritten_was_not_written() {
         let (mut cuts, mut tally) = (0, Tally::default());
         for end in [Read::Fin, Read::Rst, Read::Silence] {
             for at in 1.. {
-                let row = Row { way, past: Past::None, kind: Kind::Body, plan: Plan::good() };
+                let row = Row { way, reused: false, kind: Kind::Body, plan: Plan::good() };
                 let cut = Some(Cut { at, end });
                 let whole = run_cut(&row, cut, usize::MAX).await;
                 if matches!(whole.outcome, Outcome::Answered) {

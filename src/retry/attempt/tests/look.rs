@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::way::{WAYS, Way};
-use super::world::{Past, exchange, is_used_again, keep, over_tcp, park, pool, rest};
+use super::world::{exchange, is_used_again, keep, over_tcp, park, pool};
 use crate::upstream::{
     Wire,
     script::{Plan, Read, When},
@@ -100,27 +100,24 @@ async fn what_comes_right_behind_an_answer_keeps_its_connection_out_of_the_pool(
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_comes_before_or_while_a_connection_is_parked_or_at_rest_takes_it_out_of_use() {
+async fn what_comes_before_or_while_a_connection_is_parked_takes_it_out_of_use() {
     for way in WAYS {
         for next in spoilers(way) {
             for when in [When::AtOnce, When::Unnoticed] {
-                for past in [Past::None, Past::Parked, Past::AtRest] {
+                for parked in [false, true] {
                     let pool = pool();
                     let (peer, answer) = exchange(&pool, way, Plan::good()).await;
                     let spoil = || peer.follow(Plan { writes: Vec::new(), reads: vec![next], when });
-                    if past == Past::None {
-                        spoil();
+                    if parked {
                         keep(&pool, answer);
+                        spoil();
                     } else {
-                        keep(&pool, answer);
-                        if past == Past::AtRest {
-                            rest(&pool).await;
-                        }
                         spoil();
+                        keep(&pool, answer);
                     }
                     assert!(
                         !is_used_again(&pool, way, &peer).await,
-                        "{way:?}: {next:?} {when:?}, before it {past:?}"
+                        "{way:?}: {next:?} {when:?}, parked before {parked}"
                     );
                 }
             }
@@ -135,11 +132,5 @@ async fn a_quiet_connection_is_kept_and_what_is_tls_own_business_does_not_spoil_
         let peer = park(&pool, way).await;
         peer.follow(Plan { writes: Vec::new(), reads: reads.clone(), when: When::AtOnce });
         assert!(is_used_again(&pool, way, &peer).await, "{way:?}: {reads:?}");
-
-        let peer = park(&pool, way).await;
-        rest(&pool).await;
-        peer.follow(Plan { writes: Vec::new(), reads: reads.clone(), when: When::AtOnce });
-        pool.sweep();
-        assert!(is_used_again(&pool, way, &peer).await, "at rest, {way:?}: {reads:?}");
     }
 }

@@ -11,7 +11,7 @@ use proptest::{
 use super::{
     Tally, judge, table,
     way::Way,
-    world::{Kind, Past, Row, run},
+    world::{Kind, Row, run},
 };
 use crate::upstream::script::{Plan, Read, Write};
 
@@ -38,10 +38,10 @@ fn a_row(ways: &[Way]) -> impl Strategy<Value = Row> {
         select(table::WHENS.to_vec()),
     );
     let kind = select(vec![Kind::Bare, Kind::Body, Kind::Large]);
-    (plan, select(vec![Past::None, Past::Parked, Past::AtRest]), kind, select(ways.to_vec())).prop_map(
-        |((writes, reads, when), past, kind, way)| Row {
+    (plan, any::<bool>(), kind, select(ways.to_vec())).prop_map(
+        |((writes, reads, when), reused, kind, way)| Row {
             way,
-            past,
+            reused,
             kind,
             plan: Plan { writes, reads, when },
         },

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 
 use super::{
     way::Way,
-    world::{Kind, Past, Row},
+    world::{Kind, Row},
 };
 use crate::upstream::script::{Plan, Read, When, Write};
 
@@ -80,20 +80,20 @@ fn plans(writes: &[Write], reads: &[&[Read]]) -> Vec<Plan> {
     plans
 }
 
-fn rows(way: Way, past: Past, kind: Kind, plans: Vec<Plan>) -> impl Iterator<Item = Row> {
-    plans.into_iter().map(move |plan| Row { way, past, kind, plan })
+fn rows(way: Way, reused: bool, kind: Kind, plans: Vec<Plan>) -> impl Iterator<Item = Row> {
+    plans.into_iter().map(move |plan| Row { way, reused, kind, plan })
 }
 
-pub(super) fn plain(past: Past) -> Vec<Row> {
-    let of = |kind, writes: &[Write]| rows(Way::Plain, past, kind, plans(writes, &READS));
+pub(super) fn plain(reused: bool) -> Vec<Row> {
+    let of = |kind, writes: &[Write]| rows(Way::Plain, reused, kind, plans(writes, &READS));
     of(Kind::Bare, &PLAIN_WRITES)
         .chain(of(Kind::Body, &PLAIN_WRITES))
         .chain(of(Kind::Large, &LARGE_WRITES))
         .collect()
 }
 
-pub(super) fn tls(past: Past) -> Vec<Row> {
-    let of = |kind, writes: &[Write]| rows(Way::Tls, past, kind, plans(writes, &TLS_READS));
+pub(super) fn tls(reused: bool) -> Vec<Row> {
+    let of = |kind, writes: &[Write]| rows(Way::Tls, reused, kind, plans(writes, &TLS_READS));
     of(Kind::Bare, &TLS_WRITES)
         .chain(of(Kind::Body, &TLS_WRITES))
         .chain(of(Kind::Large, &LARGE_WRITES))
@@ -105,7 +105,6 @@ pub(super) fn through_nodes() -> Vec<Row> {
     let writes = [Write::Jam, Write::Short(1), Write::Accept];
     let reads: [&[Read]; 4] = [&[Read::Silence], &[Read::Fin], &[Read::Rst], &[Read::Answer]];
     let ways = [Way::Node, Way::TlsNode, Way::NodeThenTls];
-    let all =
-        ways.into_iter().flat_map(|way| [Past::None, Past::Parked, Past::AtRest].map(|past| (way, past)));
-    all.flat_map(|(way, past)| rows(way, past, Kind::Body, plans(&writes, &reads))).collect()
+    let all = ways.into_iter().flat_map(|way| [false, true].map(|reused| (way, reused)));
+    all.flat_map(|(way, reused)| rows(way, reused, Kind::Body, plans(&writes, &reads))).collect()
 }

@@ -42,28 +42,12 @@ pub(super) enum Kind {
     Large,
 }
 
-/// What a connection has behind it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Past {
-    /// It is dialled.
-    None,
-    /// A first exchange went well on it, and it was parked. A fresh dial goes by the same plan.
-    Parked,
-    /// The same, and it was put at rest since.
-    AtRest,
-}
-
-impl Past {
-    pub(super) fn is_reused(self) -> bool {
-        self != Self::None
-    }
-}
-
 /// One way in which things may go.
 #[derive(Debug, Clone)]
 pub(super) struct Row {
     pub(super) way: Way,
-    pub(super) past: Past,
+    /// A first exchange went well on the connection, and it was parked. A fresh dial goes by the same plan.
+    pub(super) reused: bool,
     pub(super) kind: Kind,
     pub(super) plan: Plan,
 }
@@ -139,7 +123,7 @@ async fn attempt(
     let mut trail = Trail::default();
     let mut polls = 0;
     let until = Instant::now() + Duration::from_secs(5);
-    let progress = trail.begin(&node, Stage::ForwardRoundtrip, AttemptSpan::default());
+    let progress = trail.begin(&node, Stage::ForwardRoundtrip, AttemptSpan::default(), Instant::now());
     let ended = if drop_after == 0 {
         drop(exchange.attempt(request, &node, until, progress));
         None
@@ -167,13 +151,6 @@ pub(super) async fn park(pool: &Arc<Pool>, way: Way) -> Peer {
     peer
 }
 
-/// What is parked idles for so long that it is put at rest.
-pub(super) async fn rest(pool: &Arc<Pool>) {
-    tokio::time::advance(Duration::from_secs(5)).await;
-    pool.sweep();
-    assert!(pool.is_at_rest());
-}
-
 /// An exchange that is answered.
 pub(super) async fn exchange(pool: &Arc<Pool>, way: Way, plan: Plan) -> (Peer, Answer) {
     let peer = way.peer(plan, None);
@@ -198,9 +175,7 @@ pub(super) async fn over_tcp(pool: &Arc<Pool>, address: SocketAddr) -> (String, 
 
 /// The answer is over; its connection goes to the pool if it may.
 pub(super) fn keep(pool: &Arc<Pool>, Answer { answered, key }: Answer) {
-    let (head, incoming) = answered.response.into_parts();
-    let home = Arc::clone(pool);
-    drop(AnswerBody::new(incoming, head.version, answered.connection, answered.upload, home, key));
+    drop(AnswerBody::new(answered.connection, answered.upload, Arc::clone(pool), key));
 }
 
 /// Whether the next request goes out on the connection to this peer; no other can be had.
@@ -223,10 +198,7 @@ pub(super) async fn run(row: &Row, drop_after: usize) -> Run {
 /// The same where the dial is cut.
 pub(super) async fn run_cut(row: &Row, cut: Option<Cut>, drop_after: usize) -> Run {
     let pool = pool();
-    let old = if row.past.is_reused() { Some(park(&pool, row.way).await) } else { None };
-    if row.past == Past::AtRest {
-        rest(&pool).await;
-    }
+    let old = if row.reused { Some(park(&pool, row.way).await) } else { None };
     if let Some(old) = &old {
         old.follow(row.plan.clone());
     }
@@ -235,7 +207,7 @@ pub(super) async fn run_cut(row: &Row, cut: Option<Cut>, drop_after: usize) -> R
     let request = request(row.kind);
     let upload = request.upload.clone();
     let mut dial_polls = 0;
-    let dialling = || dial_polls += usize::from(!row.past.is_reused() && !new.has_begun());
+    let dialling = || dial_polls += usize::from(!row.reused && !new.has_begun());
     let (ended, mut trail, polls) =
         attempt(&pool, (row.way.node(), &row.way.destination()), request, drop_after, dialling).await;
     let outcome = match ended {
