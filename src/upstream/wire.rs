@@ -77,12 +77,14 @@ impl Wire {
         if !self.wary.load(Ordering::Relaxed) {
             return Ok(());
         }
-        if !self.is_quiet() {
+        match self.peek() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.wary.store(false, Ordering::Relaxed);
+                Ok(())
+            }
             // It stays wary: whoever tries again gets no further.
-            return Err(io::ErrorKind::ConnectionReset.into());
+            _ => Err(io::ErrorKind::ConnectionReset.into()),
         }
-        self.wary.store(false, Ordering::Relaxed);
-        Ok(())
     }
 
     /// No request is being sent any more: write errors are errors.
@@ -103,11 +105,6 @@ impl Wire {
             #[cfg(test)]
             Socket::Script(script) => script.peek(),
         }
-    }
-
-    /// Whether nothing lies in the socket, not even its end.
-    pub(super) fn is_quiet(&self) -> bool {
-        matches!(self.peek(), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// Ready once there is something to read, be it the end.
