@@ -219,8 +219,8 @@ mod tests {
         let peer = Peer::plain(Plan::good());
         let wire = peer.wire();
         let link = Link::over(Arc::clone(&wire), Hop::Plain(Counted(wire)));
-        let connection = Connection::over(link).await.unwrap();
-        let answered = connection.send(request(), PATIENCE, &mut Phase::Send).await.unwrap();
+        let connection = Connection::over(link);
+        let answered = connection.send(Box::new(request()), PATIENCE, &mut Phase::Send).await.unwrap();
         let idle = answered.connection.into_idle().unwrap();
         peer.follow(Plan { writes: Vec::new(), reads: vec![Read::Junk], when: When::Unnoticed });
         (idle, peer)
@@ -233,7 +233,7 @@ mod tests {
         let tries = peer.tries();
         let Found::Alive(connection) = pool.take(&key) else { panic!("nobody knows that it is dead") };
 
-        let failed = connection.send(request(), PATIENCE, &mut Phase::Send).await;
+        let failed = connection.send(Box::new(request()), PATIENCE, &mut Phase::Send).await;
 
         assert!(matches!(failed, Err(SendFailure::Unsent { .. })), "{failed:?}");
         assert_eq!(peer.tries(), tries, "the socket was written to");

@@ -10,7 +10,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
 };
@@ -32,8 +32,6 @@ pub(crate) struct Wire {
     armed: AtomicBool,
     /// The peer's end was read: no answer can come any more.
     ended: AtomicBool,
-    /// Interim answers to the request.
-    interim: AtomicU32,
     /// The next write is preceded by a look at whether the peer has left.
     wary: AtomicBool,
     peer: SocketAddr,
@@ -49,7 +47,6 @@ impl Wire {
             accepted: AtomicU64::new(0),
             armed: AtomicBool::new(false),
             ended: AtomicBool::new(false),
-            interim: AtomicU32::new(0),
             wary: AtomicBool::new(false),
             peer,
         }))
@@ -62,7 +59,6 @@ impl Wire {
     /// Starts the count for the next request.
     pub(crate) fn arm(&self) {
         self.accepted.store(0, Ordering::Relaxed);
-        self.interim.store(0, Ordering::Relaxed);
         self.armed.store(true, Ordering::Relaxed);
     }
 
@@ -92,16 +88,6 @@ impl Wire {
     /// No request is being sent any more: write errors are errors.
     pub(crate) fn disarm(&self) {
         self.armed.store(false, Ordering::Relaxed);
-    }
-
-    /// Counts an interim answer.
-    pub(crate) fn answered_interim(&self) {
-        self.interim.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Interim answers since [`Wire::arm`].
-    pub(crate) fn interim_answers(&self) -> u32 {
-        self.interim.load(Ordering::Relaxed)
     }
 
     /// Bytes that the socket accepted since [`Wire::arm`].
