@@ -216,9 +216,7 @@ fn outgoing(
     // Each attempt tells its own where the upstream is to know; otherwise the trace ends here.
     head.headers.remove("traceparent");
     head.headers.remove("tracestate");
-    if let Ok(host) = HeaderValue::from_str(&target.host) {
-        head.headers.insert(HOST, host);
-    }
+    head.headers.insert(HOST, target.host.clone());
     if let Some(protocol) = upgrade {
         headers::ask_upgrade(&mut head.headers, protocol);
     }

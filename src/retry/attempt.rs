@@ -97,7 +97,7 @@ impl Errand for Exchange<'_> {
                 progress.reused = true;
                 let life = connection.life();
                 let died = |death| life.map_or((), |life| self.pool.died(&key, life, death));
-                match self.send(*connection, request, progress).await {
+                match self.send(connection, request, progress).await {
                     Ok(answered) => return Ok(Answer { answered, key }),
                     Err(SendFailure::Sent { fault }) => {
                         if fault.is_hang_up() {

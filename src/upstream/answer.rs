@@ -36,7 +36,7 @@ pub(crate) struct AnswerBody {
 
 /// What the body comes over.
 enum Way {
-    Owned(Box<Remains>),
+    Owned(Remains),
     /// The upload goes on in a task, which is aborted with the body.
     Shared(Arc<Mutex<Shared>>, AbortHandle),
     /// Nothing more comes, or it went home.
@@ -45,7 +45,7 @@ enum Way {
 
 /// A connection whose two directions are polled by different tasks of one thread.
 struct Shared {
-    remains: Box<Remains>,
+    remains: Remains,
     /// What stopped the upload.
     stopped: Option<Fault>,
     reader: Option<Waker>,
@@ -64,7 +64,7 @@ impl AnswerBody {
     pub(crate) fn new(connection: Remains, upload: Option<Upload>, pool: Arc<Pool>, key: Key) -> Self {
         let size = connection.framing.size_hint();
         let (over, uploading) = (connection.framing.is_over(), !connection.pump.is_done());
-        let way = Way::Owned(Box::new(connection));
+        let way = Way::Owned(connection);
         let mut body = Self { way, upload, home: Some((pool, key)), size, ending: Ending::UnderWay };
         if over {
             body.whole();
@@ -130,7 +130,7 @@ impl AnswerBody {
 
 impl Shared {
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let remains = &mut *self.remains;
+        let remains = &mut self.remains;
         if let Err(stopped) = ready!(remains.pump.poll(cx, &mut remains.channel)) {
             self.stopped = Some(stopped.into_fault(Phase::Body));
             if let Some(reader) = self.reader.take() {

@@ -1,6 +1,7 @@
 //! The bytes of one HTTP/1.1 connection: what was read and not taken yet, and what waits to be written.
 //!
-//! Nothing here decides anything, and nothing moves but when its owner polls. An idle one holds no buffer.
+//! Nothing here decides anything, and nothing moves but when its owner polls. An idle one holds no
+//! buffer to speak of.
 
 use std::{
     io::{self, IoSlice},
@@ -16,6 +17,8 @@ use super::{http1::Looked, link::Link, wire::Wire};
 /// What is read at a time; more where that was not enough.
 const FIRST_READ: usize = 8 * 1024;
 const LARGEST_READ: usize = 128 * 1024;
+/// What an idle connection keeps for its next head.
+const KEPT_LEAD: usize = 1024;
 
 /// Both directions of a link.
 #[derive(Debug)]
@@ -110,7 +113,10 @@ impl Channel {
     /// Comes to rest between two requests: true where nothing waits either way.
     pub(super) fn rest(&mut self) -> bool {
         let empty = self.out.is_empty() && !self.out.unflushed && self.read.is_empty();
-        (self.read, self.step, self.out) = (BytesMut::new(), FIRST_READ, Out::default());
+        (self.read, self.step) = (BytesMut::new(), FIRST_READ);
+        if self.out.lead.capacity() > KEPT_LEAD {
+            self.out.lead = BytesMut::new();
+        }
         empty && self.is_quiet()
     }
 }

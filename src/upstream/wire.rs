@@ -191,6 +191,8 @@ macro_rules! on_socket {
 #[cfg(test)]
 pub(crate) mod script;
 
+const SMALL: usize = 1024;
+
 /// The IO that everything above is built on: a [`Wire`] that counts.
 #[derive(Debug)]
 pub(crate) struct Counted(pub(crate) Arc<Wire>);
@@ -252,6 +254,16 @@ impl AsyncWrite for Counted {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let all: usize = bufs.iter().map(|buf| buf.len()).sum();
+        if all <= SMALL {
+            // A head with a small body: to copy it costs less than the system's way of gathering it.
+            let (mut together, mut end) = ([0; SMALL], 0);
+            for buf in bufs {
+                together[end..end + buf.len()].copy_from_slice(buf);
+                end += buf.len();
+            }
+            return self.poll_write(cx, &together[..end]);
+        }
         self.before_a_write()?;
         let written = on_socket!(self, stream => Pin::new(stream).poll_write_vectored(cx, bufs));
         self.counted(written)

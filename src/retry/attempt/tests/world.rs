@@ -123,7 +123,7 @@ async fn attempt(
     let mut trail = Trail::default();
     let mut polls = 0;
     let until = Instant::now() + Duration::from_secs(5);
-    let progress = trail.begin(&node, Stage::ForwardRoundtrip, AttemptSpan::default());
+    let progress = trail.begin(&node, Stage::ForwardRoundtrip, AttemptSpan::default(), Instant::now());
     let ended = if drop_after == 0 {
         drop(exchange.attempt(request, &node, until, progress));
         None
