@@ -1,8 +1,9 @@
 # make demo   sets everything up and shows the main job (ARGS=--once leaves when it was shown)
 # make test   sets everything up and passes every test
-# make deps   what both call: finds what is needed, installs it where it may
+# make deps   what all call: finds what is needed, installs it where it may
+# make bench  what resin costs beside other proxies (ARGS="--work forward-node --rounds 3"; ARGS=--help tells the rest)
 
-.PHONY: demo test deps deps-demo
+.PHONY: demo test bench deps deps-demo deps-bench
 
 CARGO ?= cargo
 # rustup's place, where the shell's profile was not read; and nginx's, which is not on everybody's PATH.
@@ -15,8 +16,15 @@ demo: deps-demo
 test: deps
 	$(CARGO) test --locked
 
+bench: deps-bench
+	$(CARGO) build --release --locked --bin resin
+	@$(CARGO) run --profile harness --locked --quiet -p resin-bench -- $(ARGS)
+
 deps:
 	@deploy/deps all
 
 deps-demo:
 	@deploy/deps demo
+
+deps-bench:
+	@deploy/deps bench

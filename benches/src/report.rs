@@ -1,0 +1,3 @@
+//! What was found, told.
+
+pub mod table;
