@@ -63,6 +63,11 @@ impl Family {
         })
     }
 
+    /// Files and sockets that are open.
+    pub fn descriptors(&self) -> usize {
+        self.0.iter().map(|pid| numbers(&format!("/proc/{pid}/fd")).len()).sum()
+    }
+
     /// Bytes of memory, those that processes share counted once.
     pub fn memory(&self) -> u64 {
         self.0.iter().filter_map(|pid| proportional(*pid)).sum()

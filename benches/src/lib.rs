@@ -5,8 +5,11 @@
 
 pub mod certificate;
 pub mod collector;
+pub mod compare;
+pub mod counts;
 pub mod cpu;
 pub mod lane;
+pub mod limits;
 pub mod load;
 pub mod machine;
 pub mod peers;
@@ -15,6 +18,7 @@ pub mod report;
 pub mod results;
 pub mod rounds;
 pub mod site;
+pub mod smoke;
 pub mod statistics;
 pub mod works;
 

@@ -1,12 +1,17 @@
-//! The proxies that are measured: each takes the same work, and says which of it it can do.
+//! The proxies that are measured: each says by its routes which of the work it can do.
 
+pub mod envoy;
 pub mod haproxy;
 pub mod nginx;
 pub mod process;
 pub mod resin;
 pub mod squid;
 
-use std::{net::SocketAddr, path::Path};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use bytes::Bytes;
 
@@ -14,16 +19,32 @@ use crate::{Outcome, postgres::Postgres, site::Site};
 use process::Process;
 
 /// How a request comes in and goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
     ForwardNode,
     ForwardDirect,
     ReverseDirect,
     ReverseNode,
+    /// To an https origin.
+    HttpsNode,
+    /// In by HTTP/2, on by HTTP/1.1.
+    Http2,
+    ConnectNode,
+    ConnectDirect,
+    /// Forward, with a second node that refuses.
+    Retry,
+    /// As `ForwardNode`, with retry switched off.
+    NoRetry,
+    /// As `ConnectNode`, with so many nodes to choose from.
+    Nodes(usize),
 }
 
-/// Every way there is, for those who need a port for each.
-pub const WAYS: [Way; 4] = [Way::ForwardNode, Way::ForwardDirect, Way::ReverseDirect, Way::ReverseNode];
+impl Way {
+    /// Whether the client asks for a tunnel.
+    pub fn is_tunnel(self) -> bool {
+        matches!(self, Self::ConnectNode | Self::ConnectDirect | Self::Nodes(_))
+    }
+}
 
 /// What the peers are started with.
 pub struct World {
@@ -31,7 +52,7 @@ pub struct World {
     pub postgres: Postgres,
     /// Where spans are sent, as a URL.
     pub spans: String,
-    /// For configurations and logs; each peer may have a folder of its own in it.
+    /// For configurations and logs.
     pub dir: tempfile::TempDir,
 }
 
@@ -40,8 +61,13 @@ impl World {
         self.site.address()
     }
 
-    pub fn folder(&self) -> &Path {
-        self.dir.path()
+    /// A folder that nobody else has.
+    pub fn folder(&self, name: &str) -> Outcome<PathBuf> {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::Builder::new().prefix(name).tempdir_in(self.dir.path())?.keep();
+        // Some give their rights away, and write afterwards.
+        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o777))?;
+        Ok(folder)
     }
 }
 
@@ -57,15 +83,34 @@ pub struct Route {
 }
 
 impl Route {
-    /// A request as it is written; with a body it is a POST.
-    pub fn request(&self, path: &str, body: usize) -> Bytes {
+    /// To a proxy that is asked as the origin itself would be.
+    pub fn reverse(proxy: SocketAddr, origin: SocketAddr) -> Self {
+        Self { proxy, prefix: String::new(), host: origin.to_string(), fields: String::new() }
+    }
+
+    /// To a proxy that is asked as proxies are.
+    pub fn forward(proxy: SocketAddr, origin: SocketAddr) -> Self {
+        Self { prefix: format!("http://{origin}"), ..Self::reverse(proxy, origin) }
+    }
+
+    /// The head of a request that has a body of this length.
+    pub fn head(&self, path: &str, body: u64) -> Bytes {
         let Self { prefix, host, fields, .. } = self;
         let method = if body == 0 { "GET" } else { "POST" };
         let length = if body == 0 { String::new() } else { format!("Content-Length: {body}\r\n") };
-        let head = format!("{method} {prefix}{path} HTTP/1.1\r\nHost: {host}\r\n{fields}{length}\r\n");
-        let mut request = head.into_bytes();
+        format!("{method} {prefix}{path} HTTP/1.1\r\nHost: {host}\r\n{fields}{length}\r\n").into()
+    }
+
+    /// A request with its body, to be written at once.
+    pub fn request(&self, path: &str, body: usize) -> Bytes {
+        let mut request = self.head(path, body as u64).to_vec();
         request.resize(request.len() + body, b'b');
         request.into()
+    }
+
+    pub fn connect(&self) -> Bytes {
+        let Self { host, fields, .. } = self;
+        format!("CONNECT {host} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n").into()
     }
 }
 
@@ -73,12 +118,19 @@ impl Route {
 pub struct Peer {
     pub version: String,
     pub process: Process,
+    /// From its start until it served.
+    pub ready_in: Duration,
     pub routes: Vec<(Way, Route)>,
+    /// resin's, where nodes are put in.
+    pub control: Option<SocketAddr>,
 }
 
 impl Peer {
+    /// None where it cannot do that.
     pub fn route(&self, way: Way) -> Option<&Route> {
-        self.routes.iter().find(|(of, _)| *of == way).map(|(_, route)| route)
+        let of = |way| self.routes.iter().find(|(of, _)| *of == way).map(|(_, route)| route);
+        // Only resin has pools that grow.
+        of(way).or_else(|| matches!(way, Way::Nodes(_)).then(|| of(Way::ConnectNode)).flatten())
     }
 }
 
@@ -88,7 +140,8 @@ pub enum Kind {
     Haproxy { log: bool },
     Nginx,
     Squid,
-    Resin { program: std::path::PathBuf },
+    Envoy,
+    Resin { program: PathBuf },
 }
 
 impl Kind {
@@ -97,7 +150,23 @@ impl Kind {
             Self::Haproxy { log } => haproxy::start(world, *log).await,
             Self::Nginx => nginx::start(world).await,
             Self::Squid => squid::start(world).await,
-            Self::Resin { program } => resin::start(world, program).await,
+            Self::Envoy => envoy::start(world).await,
+            Self::Resin { program } => resin::start(world, program, &[]).await,
         }
+    }
+
+    pub fn is_ours(&self) -> bool {
+        matches!(self, Self::Resin { .. })
+    }
+}
+
+/// Whether a file is there to be run, by its path or on the PATH.
+pub fn found(program: &str) -> Option<PathBuf> {
+    let places = std::env::var_os("PATH").unwrap_or_default();
+    let mut candidates = std::env::split_paths(&places).map(|place| place.join(program));
+    if program.contains('/') {
+        Some(Path::new(program).to_owned()).filter(|path| path.is_file())
+    } else {
+        candidates.find(|path| path.is_file())
     }
 }

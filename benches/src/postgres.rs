@@ -25,8 +25,8 @@ pub struct Postgres {
 const KEEPER: &str = r#"
 trap '' INT TERM HUP
 if "$1/initdb" --no-sync -A trust -U bench -E UTF8 --locale=C -D "$2/data" >"$2/log" 2>&1 \
-    && printf '%s\n' "unix_socket_directories = '$2'" "listen_addresses = ''" 'fsync = off' \
-        >>"$2/data/postgresql.conf" \
+    && printf '%s\n' "unix_socket_directories = '$2'" "listen_addresses = ''" 'fsync = off' 'max_wal_size = 64MB' \
+        'wal_level = minimal' 'max_wal_senders = 0' >>"$2/data/postgresql.conf" \
     && "$1/pg_ctl" -D "$2/data" -l "$2/log" -w -t 60 start >/dev/null 2>&1 </dev/null
 then
     echo ready
@@ -65,14 +65,32 @@ impl Postgres {
 
     /// The URL of a new database.
     pub fn database(&self) -> Outcome<String> {
-        let name = format!("bench{}", self.databases.fetch_add(1, Relaxed));
-        let mut command = Command::new(self.programs.join("createdb"));
-        let output = command.arg("-h").arg(&self.folder).args(["-U", "bench", &name]).output()?;
-        if !output.status.success() {
-            return Err(format!("createdb: {}", String::from_utf8_lossy(&output.stderr)).into());
-        }
+        let name = self.name(self.databases.fetch_add(1, Relaxed));
+        self.run("createdb", &[&name])?;
         let host = self.folder.to_string_lossy().replace('/', "%2F");
         Ok(format!("postgres://bench@{host}:5432/{name}"))
+    }
+
+    /// Drops what was recorded, so that millions of records do not fill the disk.
+    pub fn forget_records(&self) -> Outcome<()> {
+        for number in 0..self.databases.load(Relaxed) {
+            self.run("psql", &["-q", "-c", "truncate request_logs", &self.name(number)])?;
+        }
+        Ok(())
+    }
+
+    fn name(&self, number: u32) -> String {
+        format!("bench{number}")
+    }
+
+    fn run(&self, program: &str, arguments: &[&str]) -> Outcome<()> {
+        let mut command = Command::new(self.programs.join(program));
+        command.arg("-h").arg(&self.folder).args(["-U", "bench"]).args(arguments);
+        let output = command.stdin(Stdio::null()).output()?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(format!("{program}: {}", String::from_utf8_lossy(&output.stderr)).into())
     }
 }
 

@@ -20,6 +20,8 @@ pub struct Results {
     pub machine: Machine,
     /// Of each peer.
     pub versions: BTreeMap<String, String>,
+    /// Which of the peers are resin.
+    pub ours: Vec<String>,
     pub works: Vec<WorkResult>,
 }
 
@@ -42,6 +44,12 @@ pub struct WorkResult {
     pub main: String,
     /// In the order in which they ran.
     pub slots: Vec<Slot>,
+    /// System calls per unit, of each peer, by name.
+    #[serde(default)]
+    pub calls: BTreeMap<String, Figures>,
+    /// Allocations per unit, of each of ours.
+    #[serde(default)]
+    pub allocations: Figures,
     /// Peers that could not do it, and why.
     pub missing: BTreeMap<String, String>,
 }
@@ -63,6 +71,17 @@ impl WorkResult {
             }
         }
         peers
+    }
+
+    /// The names of all its figures, the main one first.
+    pub fn figures(&self) -> Vec<&str> {
+        let mut names = vec![self.main.as_str()];
+        for name in self.slots.iter().flat_map(|slot| slot.figures.keys()) {
+            if !names.contains(&name.as_str()) {
+                names.push(name);
+            }
+        }
+        names
     }
 
     pub fn spread(&self, peer: &str, figure: &str) -> Option<Spread> {
@@ -103,6 +122,8 @@ mod tests {
             unit: "request".to_owned(),
             main: "cpu_us".to_owned(),
             slots: slots.collect(),
+            calls: BTreeMap::new(),
+            allocations: Figures::new(),
             missing: BTreeMap::new(),
         }
     }

@@ -27,7 +27,8 @@ use crate::{Outcome, certificate::Certificate, lane::Lane};
 /// The body of a small answer.
 pub const SMALL: usize = 100;
 const BUFFER: usize = 4 * 1024;
-const CHUNK: usize = 64 * 1024;
+/// Bodies go and come in parts of this size.
+pub const CHUNK: usize = 64 * 1024;
 const TUNNEL_IS_OPEN: &[u8] = b"HTTP/1.1 200 OK\r\n\r\n";
 
 /// What the site saw, since it began.

@@ -1,17 +1,19 @@
 //! The works: what is done through each proxy, and what one unit of it is.
 
-use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+mod list;
+mod memory;
+mod steady;
+
+use std::time::Duration;
 
 use crate::{
     Outcome,
     lane::Lane,
-    load::{self, Running, Spec},
-    peers::{Peer, Way, World},
+    peers::{Kind, Peer, Way, World},
     results::Figures,
 };
 
-/// Let the connections be made and the buffers grow before anything is counted.
-const WARM_UP: Duration = Duration::from_millis(200);
+pub use list::all;
 
 /// Something to do through a proxy.
 #[derive(Debug, Clone)]
@@ -22,36 +24,70 @@ pub struct Work {
     /// Which of the figures is compared.
     pub main: &'static str,
     pub task: Task,
+    /// Whether latency is measured as well.
+    pub latency: bool,
+    /// Whether system calls and allocations are counted as well.
+    pub counted: bool,
+    /// Done so often, where it is less than the rounds that are asked for.
+    pub rounds: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
 pub enum Task {
     /// Requests on connections that are kept.
     Requests { way: Way, connections: usize, path: &'static str, body: usize },
+    /// The same over HTTP/2.
+    Streams { way: Way, connections: usize, streams: usize },
+    /// Tunnels that are opened and closed.
+    Tunnels { way: Way, clients: usize, each: u64 },
+    /// Bodies of so many bytes; a unit is so many bytes as well.
+    Bulk { way: Way, up: bool, bytes: u64, connections: usize, each: u64, unit: u64 },
+    /// Requests with and without retry in turn; nothing has to be retried.
+    RetryUnused { connections: usize },
+    /// Memory of a fresh process with so many of something that idles.
+    Idle { what: Idle, count: usize },
+    /// Memory of a fresh process before and after so many clients at once.
+    Burst { clients: usize },
+    /// Memory of a fresh process after some requests, and after many.
+    Long { some: u64, many: u64 },
+    /// From start to ready.
+    Start,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Idle {
+    Clients,
+    Upstreams,
+    Tunnels,
 }
 
 impl Task {
     pub fn way(self) -> Way {
         match self {
-            Self::Requests { way, .. } => way,
+            Self::Requests { way, .. }
+            | Self::Streams { way, .. }
+            | Self::Tunnels { way, .. }
+            | Self::Bulk { way, .. } => way,
+            Self::RetryUnused { .. } => Way::NoRetry,
+            Self::Idle { what: Idle::Tunnels, .. } => Way::ConnectNode,
+            Self::Idle { .. } | Self::Burst { .. } | Self::Long { .. } | Self::Start => Way::ForwardNode,
         }
     }
-}
 
-const fn requests(name: &'static str, title: &'static str, way: Way, connections: usize) -> Work {
-    let task = Task::Requests { way, connections, path: "/", body: 0 };
-    Work { name, title, unit: "request", main: "cpu_us", task }
-}
+    /// Whether a peer has what it takes.
+    pub fn is_for(self, peer: &Peer) -> bool {
+        match self {
+            Self::Idle { what: Idle::Tunnels, .. } => peer.route(Way::ConnectNode).is_some(),
+            Self::Long { .. } => peer.control.is_some(),
+            task if task.is_fresh() => true,
+            task => peer.route(task.way()).is_some(),
+        }
+    }
 
-/// All of them, in the order in which they run.
-pub fn all() -> Vec<Work> {
-    vec![
-        requests("forward-node-1", "forward through a node, 1 connection", Way::ForwardNode, 1),
-        requests("forward-node-32", "forward through a node, 32 connections", Way::ForwardNode, 32),
-        requests("forward-node-256", "forward through a node, 256 connections", Way::ForwardNode, 256),
-        requests("forward-direct", "forward direct, 32 connections", Way::ForwardDirect, 32),
-        requests("reverse-direct", "reverse direct, 32 connections", Way::ReverseDirect, 32),
-    ]
+    /// Whether it is done with a process of its own.
+    pub fn is_fresh(self) -> bool {
+        matches!(self, Self::Idle { .. } | Self::Burst { .. } | Self::Long { .. } | Self::Start)
+    }
 }
 
 /// What works are done with.
@@ -60,46 +96,25 @@ pub struct Bench<'a> {
     pub load: &'a Lane,
     /// How long is counted.
     pub slot: Duration,
+    /// How long an allocator has to give back what is free.
+    pub settle: Duration,
 }
 
 impl Bench<'_> {
-    /// Does the work once through this peer.
-    pub async fn measure(&self, task: Task, peer: &Peer) -> Outcome<Figures> {
-        let route = peer.route(task.way()).ok_or("it has no such way")?;
-        match task {
-            Task::Requests { connections, path, body, .. } => {
-                let request = route.request(path, body);
-                let running =
-                    load::closed_loop(self.load, &Spec { proxy: route.proxy, connections, request });
-                self.watch(peer, &running).await
+    /// Does the work once: through this peer, or through another of its kind that is started for it.
+    pub async fn measure(&self, work: &Work, kind: &Kind, peer: &Peer) -> Outcome<Figures> {
+        match work.task {
+            task if task.is_fresh() => {
+                let fresh = kind.start(self.world).await?;
+                self.fresh(task, &fresh).await
+            }
+            task => {
+                let mut figures = self.steady(task, peer).await?;
+                if work.latency {
+                    self.latency(task, peer, &mut figures).await?;
+                }
+                Ok(figures)
             }
         }
-    }
-
-    /// Counts for a while what a peer does for clients that are at work.
-    async fn watch(&self, peer: &Peer, running: &Running) -> Outcome<Figures> {
-        let seen = &self.world.site.seen;
-        tokio::time::sleep(WARM_UP).await;
-        let family = peer.process.family();
-        let (answers, dials) = (running.done.answers.load(Relaxed), seen.connections.load(Relaxed));
-        let (began, before) = (tokio::time::Instant::now(), family.clock());
-        tokio::time::sleep(self.slot).await;
-        let cpu = family.clock() - before;
-        let seconds = began.elapsed().as_secs_f64();
-        let answers = (running.done.answers.load(Relaxed) - answers) as f64;
-        let dials = (seen.connections.load(Relaxed) - dials) as f64;
-        let failures = running.done.failures.load(Relaxed);
-        if failures > 0 || answers < 1.0 {
-            let first = running.done.first_failure.lock().ok().and_then(|first| first.clone());
-            return Err(format!("{failures} failures, the first: {}", first.unwrap_or_default()).into());
-        }
-        Ok(Figures::from([
-            ("cpu_us".to_owned(), cpu.total() / answers / 1e3),
-            ("user_us".to_owned(), cpu.user / answers / 1e3),
-            ("system_us".to_owned(), cpu.system / answers / 1e3),
-            ("rate".to_owned(), answers / seconds),
-            ("dials".to_owned(), dials / answers),
-            ("busy".to_owned(), cpu.total() / 1e9 / seconds),
-        ]))
     }
 }

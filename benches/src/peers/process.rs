@@ -14,7 +14,7 @@ use crate::{Outcome, cpu::Family};
 
 const START: Duration = Duration::from_secs(20);
 const STOP: Duration = Duration::from_secs(5);
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 /// So much of a log is told where a peer does not start.
 const LAST_WORDS: usize = 400;
 
@@ -22,6 +22,7 @@ const LAST_WORDS: usize = 400;
 pub struct Process {
     child: Child,
     log: PathBuf,
+    begun: Instant,
 }
 
 impl Process {
@@ -30,8 +31,9 @@ impl Process {
         let file = fs::File::create(log)?;
         let program = command.get_program().to_string_lossy().into_owned();
         command.stdin(Stdio::null()).stderr(file);
+        let begun = Instant::now();
         let child = command.spawn().map_err(|error| format!("{program}: {error}"))?;
-        Ok(Self { child, log: log.to_owned() })
+        Ok(Self { child, log: log.to_owned(), begun })
     }
 
     pub fn child(&mut self) -> &mut Child {
@@ -42,27 +44,31 @@ impl Process {
         Family::of(self.child.id())
     }
 
-    pub fn pid(&self) -> u32 {
-        self.child.id()
+    pub fn age(&self) -> Duration {
+        self.begun.elapsed()
     }
 
-    /// Until it takes connections there.
-    pub async fn listens(&mut self, address: SocketAddr) -> Outcome<()> {
-        let begun = Instant::now();
+    /// Until it takes connections there; how long that took from its start.
+    pub async fn listens(&mut self, address: SocketAddr) -> Outcome<Duration> {
         while TcpStream::connect(address).is_err() {
             if let Some(status) = self.child.try_wait()? {
                 return Err(format!("it ended at once ({status}): {}", self.last_words()).into());
             }
-            if begun.elapsed() > START {
+            if self.age() > START {
                 return Err(format!("it does not listen on {address}: {}", self.last_words()).into());
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
-        Ok(())
+        Ok(self.age())
+    }
+
+    /// All that it wrote to standard error.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     pub fn last_words(&self) -> String {
-        let text = fs::read_to_string(&self.log).unwrap_or_default();
+        let text = self.log();
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
         let start = text.char_indices().rev().nth(LAST_WORDS).map_or(0, |(start, _)| start);
         text[start..].to_owned()
