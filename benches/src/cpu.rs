@@ -63,6 +63,16 @@ impl Family {
         })
     }
 
+    /// Threads whose names begin so.
+    pub fn threads(&self, name: &str) -> Vec<u32> {
+        let all = self.0.iter().flat_map(|pid| {
+            let tasks = format!("/proc/{pid}/task");
+            numbers(&tasks).into_iter().map(move |task| (format!("{tasks}/{task}/comm"), task))
+        });
+        let is_called = |comm: &str| fs::read_to_string(comm).is_ok_and(|text| text.starts_with(name));
+        all.filter(|(comm, _)| is_called(comm)).map(|(_, task)| task).collect()
+    }
+
     /// Files and sockets that are open.
     pub fn descriptors(&self) -> usize {
         self.0.iter().map(|pid| numbers(&format!("/proc/{pid}/fd")).len()).sum()

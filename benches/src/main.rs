@@ -11,7 +11,8 @@ use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
 use resin_bench::{
-    Outcome, collector, compare, counts,
+    Outcome, collector, compare,
+    counts::Allocations,
     lane::Lane,
     limits, machine,
     peers::{Kind, World},
@@ -25,11 +26,9 @@ use resin_bench::{
 /// jemalloc gives back what is free within ten seconds.
 const SETTLE: Duration = Duration::from_secs(11);
 const QUICK_SETTLE: Duration = Duration::from_secs(3);
-const SLOT: Duration = Duration::from_millis(800);
+const SLOT: Duration = Duration::from_millis(700);
 const QUICK_SLOT: Duration = Duration::from_millis(300);
 const QUICK_ROUNDS: usize = 3;
-/// Units for a count of allocations, which is exact.
-const COUNTED: u64 = 2_000;
 
 /// What resin costs beside other proxies doing the same work.
 #[derive(Debug, Parser)]
@@ -169,11 +168,19 @@ async fn run(arguments: &Run) -> Outcome<()> {
         works: Vec::new(),
     };
     let rounds = arguments.rounds.unwrap_or(if arguments.quick { QUICK_ROUNDS } else { 5 }).max(1);
+    let counting = match &arguments.counting {
+        Some(program) if works.iter().any(|work| work.counted) => {
+            Some(counting(&bench, program, &works).await)
+        }
+        _ => None,
+    };
     for work in &works {
         let mut result = fleet.run(&bench, work, rounds).await;
         if work.counted {
             fleet.count_calls(&bench, work, &mut result).await;
-            count_allocations(&bench, work, arguments.counting.as_deref(), &mut result).await;
+            if let Some(counting) = &counting {
+                count_allocations(counting, work, &mut result).await;
+            }
         }
         world.postgres.forget_records()?;
         print!("{}", report::table::work(&result));
@@ -214,11 +221,24 @@ fn wanted(arguments: &Run) -> Vec<(String, Kind)> {
     wanted
 }
 
-async fn count_allocations(bench: &Bench<'_>, work: &Work, program: Option<&Path>, result: &mut WorkResult) {
-    let Some(program) = program else { return };
-    match counts::allocations(bench, work.task, program, COUNTED).await {
+/// How allocations are counted, or why they are not.
+async fn counting<'a>(
+    bench: &'a Bench<'a>,
+    program: &'a Path,
+    works: &[Work],
+) -> Result<Allocations<'a>, String> {
+    let tasks = works.iter().filter(|work| work.counted).map(|work| work.task).collect();
+    Allocations::new(bench, program, tasks).await.map_err(|reason| reason.to_string())
+}
+
+async fn count_allocations(counting: &Result<Allocations<'_>, String>, work: &Work, result: &mut WorkResult) {
+    let counted = match counting {
+        Ok(counting) => counting.per_unit(work.task).await.map_err(|reason| reason.to_string()),
+        Err(reason) => Err(reason.clone()),
+    };
+    match counted {
         Ok(allocations) => drop(result.allocations.insert("resin".to_owned(), allocations)),
-        Err(reason) => drop(result.missing.insert("resin, allocations".to_owned(), reason.to_string())),
+        Err(reason) => drop(result.missing.insert("resin, allocations".to_owned(), reason)),
     }
 }
 

@@ -151,7 +151,7 @@ impl Kind {
             Self::Nginx => nginx::start(world).await,
             Self::Squid => squid::start(world).await,
             Self::Envoy => envoy::start(world).await,
-            Self::Resin { program } => resin::start(world, program, &[]).await,
+            Self::Resin { program } => resin::start(world, program, resin::Life::Measured).await,
         }
     }
 

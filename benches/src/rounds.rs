@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    Outcome, counts,
+    Outcome,
+    counts::{self, Whose},
     peers::{Kind, Peer, World, resin},
     results::{Figures, MEASURE, Slot, WorkResult},
     works::{Bench, Task, Work},
@@ -11,6 +12,9 @@ use crate::{
 
 /// So many units are done for a count of system calls.
 const COUNTED: u64 = 4_000;
+const CLIENTS: usize = 32;
+/// The others have a place in each second round: it is resin that has to be told from noise.
+const OTHERS: usize = 2;
 
 /// The proxies of a run, as they are called, running or with the reason why not.
 pub struct Fleet {
@@ -60,7 +64,8 @@ impl Fleet {
                 order.push((round, ours));
             }
             let others = all().filter(|member| !member.kind.is_ours() && member.name != MEASURE);
-            let others: Vec<_> = others.map(|member| (round, member)).collect();
+            let others: Vec<_> =
+                others.filter(|_| round % OTHERS == 0).map(|member| (round, member)).collect();
             if !others.is_empty() {
                 order.extend(measure.map(|measure| (round, measure)));
                 order.extend(others);
@@ -118,7 +123,7 @@ impl Fleet {
     pub async fn count_calls(&self, bench: &Bench<'_>, work: &Work, result: &mut WorkResult) {
         for member in self.members.iter().filter(|member| member.is_for(work.task)) {
             let Ok(peer) = &member.peer else { continue };
-            match counts::calls(bench, work.task, peer, COUNTED).await {
+            match counts::calls(bench, work.task, peer, Whose::All, (COUNTED, CLIENTS)).await {
                 Ok(calls) => {
                     result.calls.insert(member.name.clone(), calls);
                 }

@@ -27,13 +27,23 @@ use crate::{
 
 /// Between two scrapes of the metrics.
 const SCRAPE: Duration = Duration::from_secs(1);
+const TELL_AS_JSON: &str = "stats_print:true,stats_print_opts:Ja";
 /// Nodes in one call.
 const BATCH: usize = 1_000;
 /// The pools that grow.
 pub const POOLS: [usize; 3] = [1, 1_000, 100_000];
 
-/// `environment` is beside what every measured resin has.
-pub async fn start(world: &World, program: &Path, environment: &[(&str, &str)]) -> Outcome<Peer> {
+/// What a resin is started for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    /// As users run it.
+    Measured,
+    /// Nothing is left to chance or to the clock: no trace is sampled, nobody scrapes. At its end the allocator tells
+    /// what it has done, where it was built for that.
+    Counted,
+}
+
+pub async fn start(world: &World, program: &Path, life: Life) -> Outcome<Peer> {
     let version = version(&program.to_string_lossy(), "--version")?;
     let database = world.postgres.database()?;
     let migrated = Command::new(program).arg("migrate").env("RESIN_DATABASE_URL", &database).output()?;
@@ -41,13 +51,17 @@ pub async fn start(world: &World, program: &Path, environment: &[(&str, &str)]) 
         return Err(format!("resin migrate: {}", String::from_utf8_lossy(&migrated.stderr)).into());
     }
     let mut command = command(world, program, &database)?;
-    command.envs(environment.iter().copied());
+    if life == Life::Counted {
+        command.env("OTEL_TRACES_SAMPLER_ARG", "0").env("_RJEM_MALLOC_CONF", TELL_AS_JSON);
+    }
     let folder = world.folder("resin-")?;
     let mut process = Process::spawn(command.stdout(Stdio::piped()), &folder.join("log"))?;
     let ports = ready(&mut process)?;
     let ready_in = process.age();
     set_up(world, ports.control).await?;
-    tokio::spawn(scrape(ports.ops));
+    if life == Life::Measured {
+        tokio::spawn(scrape(ports.ops));
+    }
     let mut ways = vec![
         Way::ForwardNode,
         Way::ForwardDirect,

@@ -20,7 +20,6 @@ const WARM_UP_EACH: u64 = 5;
 const WARM_UP_AT_MOST: Duration = Duration::from_secs(4);
 /// Each half of a slot in which retry is on and off in turn.
 const TURNS: u32 = 3;
-const CLIENTS: usize = 32;
 
 /// Counts from now.
 struct Watch<'a> {
@@ -151,7 +150,7 @@ impl Bench<'_> {
     pub(super) async fn latency(&self, task: Task, peer: &Peer, figures: &mut Figures) -> Outcome<()> {
         let route = peer.route(task.way()).ok_or("it has no such way")?;
         let rate = figures["rate"] / 2.0;
-        let through = paced::latency(route.proxy, route.request("/", 0), rate, self.slot).await?;
+        let through = paced::latency(route.proxy, route.request("/", 0), rate, self.slot / 2).await?;
         let origin = self.world.origin();
         let without = Route::reverse(origin, origin).request("/", 0);
         let without = paced::latency(origin, without, rate, self.slot / 2).await?;
@@ -160,16 +159,12 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// So many units, for who counts something else; how many they were.
-    pub async fn do_some(&self, task: Task, peer: &Peer, units: u64) -> Outcome<u64> {
+    /// So many units by so many clients at the most, for who counts something else; how many they were.
+    pub async fn do_some(&self, task: Task, peer: &Peer, units: u64, clients: usize) -> Outcome<u64> {
         let route = peer.route(task.way()).ok_or("it has no such way")?;
         let errand = errand(task, route).ok_or("it is not counted")?;
-        let connections = match task {
-            Task::Requests { connections, .. } => connections.min(CLIENTS),
-            _ => 1,
-        };
-        let each = units.div_ceil(connections as u64);
-        load::times(self.load, &Clients { proxy: route.proxy, connections, errand }, each).await?;
-        Ok(each * connections as u64)
+        let each = units.div_ceil(clients as u64);
+        load::times(self.load, &Clients { proxy: route.proxy, connections: clients, errand }, each).await?;
+        Ok(each * clients as u64)
     }
 }
