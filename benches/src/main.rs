@@ -157,7 +157,7 @@ async fn run(arguments: &Run) -> Outcome<()> {
     let (world, load) = (world().await?, Lane::new("load")?);
     let (slot, settle) = if arguments.quick { (QUICK_SLOT, QUICK_SETTLE) } else { (SLOT, SETTLE) };
     let bench = Bench { world: &world, load: &load, slot, settle };
-    let wanted = wanted(arguments);
+    let wanted = wanted(arguments)?;
     let ours = wanted.iter().filter(|(_, kind)| kind.is_ours()).map(|(name, _)| name.clone()).collect();
     let fleet = Fleet::start(&world, wanted).await;
     let mut results = Results {
@@ -202,10 +202,15 @@ fn chosen(arguments: &Run) -> Outcome<Vec<Work>> {
 }
 
 /// The measure first, then resin, then the others.
-fn wanted(arguments: &Run) -> Vec<(String, Kind)> {
+fn wanted(arguments: &Run) -> Outcome<Vec<(String, Kind)>> {
     let mut wanted = vec![("haproxy".to_owned(), Kind::Haproxy { log: false })];
     for program in &arguments.programs {
         let (name, path) = program.split_once('=').unwrap_or(("resin", program));
+        if wanted.iter().any(|(other, _)| other == name) {
+            return Err(
+                format!("two peers are called {name}: --program NAME={path} gives one another name").into()
+            );
+        }
         wanted.push((name.to_owned(), Kind::Resin { program: path.into() }));
     }
     let others = [
@@ -218,7 +223,7 @@ fn wanted(arguments: &Run) -> Vec<(String, Kind)> {
     wanted.retain(|(name, kind)| {
         kind.is_ours() || arguments.peers.is_empty() || arguments.peers.contains(name)
     });
-    wanted
+    Ok(wanted)
 }
 
 /// How allocations are counted, or why they are not.

@@ -62,7 +62,7 @@ pub async fn run(bench: &Bench<'_>, program: &Path, record: &Path, write: bool) 
         let allocations = counting.per_unit(task).await?;
         let total = calls.values().sum();
         let wakes = WAKING.iter().filter_map(|name| calls.get(*name)).sum();
-        println!("{name}: {total:.2} system calls ({}); {allocations:.2} allocations", joined(&calls));
+        println!("{name}: {total:.2} system calls ({}), {allocations:.2} allocations", joined(&calls));
         found.insert(name.to_owned(), Counted { calls: total, wakes, allocations });
     }
     if write {
