@@ -75,7 +75,7 @@ pub fn reverse_path(data: &[u8]) {
     let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     let scheme = if target.destination.tls { "https" } else { "http" };
     let who = encode(&format!("{platform}.{account}"));
-    let again = format!("/t/{who}/{scheme}/{}{onward}", encode(&target.host));
+    let again = format!("/t/{who}/{scheme}/{}{onward}", encode(target.host()));
     let Ok(again) = Uri::try_from(again) else { panic!("{target:?} cannot be written anew") };
     let path = ReversePath::split(&again);
     assert_eq!(path.identity(&Secret::new("t")), Ok(Identity { platform, account }));
@@ -108,10 +108,10 @@ fn check_target(target: &Target) {
     let path = target.path.as_str();
     assert!(path.starts_with('/'), "{path:?}");
     let clean = |text: &str| text.bytes().all(|byte| byte > b' ' && byte != 0x7f);
-    assert!(clean(path) && clean(&target.host) && !path.contains('#'), "{target:?}");
-    assert!(!target.host.contains(['/', '@', '?', '#', '\\', ',']), "{target:?}");
+    assert!(clean(path) && clean(target.host()) && !path.contains('#'), "{target:?}");
+    assert!(!target.host().contains(['/', '@', '?', '#', '\\', ',']), "{target:?}");
     let default = if target.destination.tls { 443 } else { 80 };
-    assert_eq!(Authority::parse(&target.host, Some(default)).as_ref(), Ok(&target.destination.authority));
+    assert_eq!(Authority::parse(target.host(), Some(default)).as_ref(), Ok(&target.destination.authority));
 }
 
 /// Credentials: with a token only those that carry it count, and the identity is cut as it is without one.

@@ -16,6 +16,7 @@ pub(crate) mod gate;
 mod headers;
 pub(crate) mod identity;
 mod listener;
+mod pipe;
 mod recording;
 mod refusal;
 mod relay;

@@ -6,6 +6,7 @@
 mod journal;
 
 use std::{
+    borrow::Cow,
     net::IpAddr,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -41,7 +42,7 @@ pub struct Record {
     pub node: Option<Arc<Node>>,
     pub net_ok: bool,
     /// Any method token; the guard has cut it to 64 bytes.
-    pub http_method: String,
+    pub http_method: Cow<'static, str>,
     /// 0 where no status was sent to the client.
     pub http_status: u16,
     pub resin_error: Option<ResinError>,

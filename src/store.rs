@@ -13,6 +13,7 @@ mod platforms;
 mod private;
 mod recorder;
 mod records;
+mod rows;
 
 use std::{path::Path, sync::Arc, time::Duration};
 

@@ -5,12 +5,14 @@
 //! of the request was written. [`Pool`] keeps the idle ones. Knows nothing of platforms, retries or records.
 
 mod answer;
+mod channel;
 mod connection;
 mod dial;
 mod error;
 mod framing;
 mod habit;
 pub(crate) mod handshake;
+mod http1;
 mod link;
 mod pool;
 mod targets;
@@ -24,6 +26,7 @@ pub(crate) use connection::{Answered, Connection, Interim, Patience, SendFailure
 pub(crate) use dial::{Destination, Dialer, Place};
 pub(crate) use error::Fault;
 pub(crate) use habit::Death;
+pub(crate) use http1::chunks::Chunks;
 pub(crate) use link::Link;
 pub(crate) use pool::{Found, Key, Limits as PoolLimits, Pool};
 pub(crate) use targets::Targets;

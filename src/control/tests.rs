@@ -274,7 +274,7 @@ fn large_record() -> Record {
         target_url: "x".repeat(8 * 1024),
         node: None,
         net_ok: true,
-        http_method: "GET".to_owned(),
+        http_method: "GET".into(),
         http_status: 200,
         resin_error: None,
         failure: None,

@@ -52,7 +52,8 @@ pub(crate) struct Client {
     flushed: AtomicBool,
     /// Interim answers that go out before anything else does.
     interim: Mutex<BytesMut>,
-    _ticket: Ticket,
+    /// Goes on to its tunnel, where it becomes one.
+    ticket: Mutex<Option<Ticket>>,
 }
 
 /// A request under way on a client's connection.
@@ -78,7 +79,7 @@ impl Client {
             inbound: Mutex::new(Inbound::new(limits)),
             flushed: AtomicBool::new(true),
             interim: Mutex::default(),
-            _ticket: ticket,
+            ticket: Mutex::new(Some(ticket)),
         })
     }
 

@@ -6,47 +6,103 @@ use std::{
     task::{Context, Poll},
 };
 
-use hyper::upgrade::Upgraded;
+use bytes::Bytes;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::client::ClientIo;
+use super::{client::ClientIo, relay::End, roster::Ticket};
+use crate::upstream::{Counted, Wire};
 
 /// A connection that has become a tunnel, or one stream of an HTTP/2 connection.
 pub(crate) enum Downstream {
-    Connection(Box<ClientIo>),
+    /// hyper still has it.
+    Awaited(OnUpgrade),
+    Connection(Connection),
     Stream(TokioIo<Upgraded>),
 }
 
+/// What is left of a client's connection once it is nothing but a tunnel.
+pub(crate) struct Connection {
+    /// What was read of it before it was one.
+    pub(super) early: Bytes,
+    pub(super) io: Counted,
+    /// It still counts as a connection.
+    pub(super) _ticket: Option<Ticket>,
+}
+
 impl Downstream {
-    pub(crate) fn new(upgraded: Upgraded) -> Self {
-        match upgraded.downcast::<TokioIo<ClientIo>>() {
-            Ok(parts) => Self::Connection(Box::new(parts.io.into_inner().with_early(&parts.read_buf))),
-            Err(stream) => Self::Stream(TokioIo::new(stream)),
+    /// Waits until hyper lets go of it, and takes it back whole: nothing of hyper stays.
+    pub(crate) async fn open(&mut self) -> hyper::Result<()> {
+        if let Self::Awaited(on_upgrade) = self {
+            *self = match on_upgrade.await?.downcast::<TokioIo<ClientIo>>() {
+                Ok(parts) => Self::Connection(parts.io.into_inner().into_connection(parts.read_buf)),
+                Err(stream) => Self::Stream(TokioIo::new(stream)),
+            };
         }
+        Ok(())
+    }
+
+    pub(crate) fn is_stream(&self) -> bool {
+        matches!(self, Self::Stream(_))
     }
 
     /// Ends it so that the client sees that it was cut. hyper has no way to say so of a stream: it just ends.
     pub(crate) fn reset(&self) {
-        if let Self::Connection(io) = self {
-            io.reset();
+        if let Self::Connection(connection) = self {
+            connection.io.0.reset_on_close();
         }
     }
+}
+
+impl End for Downstream {
+    fn bare(&self) -> Option<&Wire> {
+        match self {
+            Self::Connection(connection) if connection.early.is_empty() => Some(&connection.io.0),
+            Self::Connection(_) | Self::Stream(_) | Self::Awaited(_) => None,
+        }
+    }
+}
+
+impl AsyncRead for Downstream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Connection(connection) if connection.early.is_empty() => {
+                Pin::new(&mut connection.io).poll_read(cx, buf)
+            }
+            Self::Connection(connection) => {
+                connection.give_early(buf);
+                Poll::Ready(Ok(()))
+            }
+            Self::Stream(io) => Pin::new(io).poll_read(cx, buf),
+            Self::Awaited(_) => not_open(),
+        }
+    }
+}
+
+impl Connection {
+    fn give_early(&mut self, buf: &mut ReadBuf<'_>) {
+        let bytes = self.early.len().min(buf.remaining());
+        buf.put_slice(&self.early.split_to(bytes));
+        if self.early.is_empty() {
+            // An empty slice would still keep what it was cut from.
+            self.early = Bytes::new();
+        }
+    }
+}
+
+fn not_open<T>() -> Poll<io::Result<T>> {
+    Poll::Ready(Err(io::ErrorKind::NotConnected.into()))
 }
 
 macro_rules! on_either {
     ($self:ident, $io:ident => $call:expr) => {
         match $self.get_mut() {
-            Self::Connection($io) => $call,
+            Self::Connection(Connection { io: $io, .. }) => $call,
             Self::Stream($io) => $call,
+            Self::Awaited(_) => not_open(),
         }
     };
-}
-
-impl AsyncRead for Downstream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        on_either!(self, io => Pin::new(io).poll_read(cx, buf))
-    }
 }
 
 impl AsyncWrite for Downstream {

@@ -216,16 +216,11 @@ fn outgoing(
     // Each attempt tells its own where the upstream is to know; otherwise the trace ends here.
     head.headers.remove("traceparent");
     head.headers.remove("tracestate");
-    if let Ok(host) = HeaderValue::from_str(&target.host) {
-        head.headers.insert(HOST, host);
-    }
+    head.headers.insert(HOST, target.host.clone());
     if let Some(protocol) = upgrade {
         headers::ask_upgrade(&mut head.headers, protocol);
     }
     let upload = Upload::new(body, clean_trailers);
-    if upload.as_ref().is_some_and(|upload| upload.exact_length().is_none()) {
-        headers::ask_chunked(&mut head.headers);
-    }
     recording.upload.clone_from(&upload);
     let uri = http::Uri::from(target.path.clone());
     Box::new(Unsent { method: head.method, uri, headers: head.headers, upload, interim: None })
@@ -248,8 +243,8 @@ fn stream(
     old: bool,
 ) -> Response<ProxyBody> {
     let Answer { answered, key } = answer;
-    let (mut head, incoming) = answered.response.into_parts();
-    let version = std::mem::replace(&mut head.version, Version::HTTP_11);
+    let (mut head, ()) = answered.response.into_parts();
+    head.version = Version::HTTP_11;
     headers::clean(&mut head.headers, Onward::Response);
     if head.status == StatusCode::NO_CONTENT {
         // It would promise a body that cannot come (RFC 9110, section 8.6).
@@ -257,7 +252,7 @@ fn stream(
     }
     recording.status(head.status.as_u16());
     let pool = Arc::clone(&worker.pool);
-    let body = AnswerBody::new(incoming, version, answered.connection, answered.upload, pool, key);
+    let body = AnswerBody::new(answered.connection, answered.upload, pool, key);
     Response::from_parts(head, ProxyBody::answer(body, recording, copy, Arc::clone(client), old))
 }
 

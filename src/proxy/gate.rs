@@ -4,11 +4,11 @@
 //! beside `Transfer-Encoding`, a `#fragment`, what was sent ahead behind a CONNECT. So each head is looked at here, as
 //! bytes, before hyper is given it; and since a body's end is known here too, the next head is found where it begins.
 
-mod chunks;
 mod flaw;
 mod head;
 
-use self::chunks::Chunks;
+use crate::upstream::Chunks;
+
 pub(crate) use self::{flaw::Flaw, head::USUAL_FIELDS};
 
 /// How large a head may be.
@@ -88,7 +88,7 @@ impl Gate {
                         }
                         Ok(taken)
                     }
-                    Err(flaw) => Err(flaw),
+                    Err(why) => Err(Flaw::malformed(why)),
                 },
             };
             match step {

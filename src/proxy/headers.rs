@@ -3,7 +3,10 @@
 use bytes::BytesMut;
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode, Uri,
-    header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, TE, TRANSFER_ENCODING, UPGRADE},
+    header::{
+        AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
+        CONTENT_TYPE, COOKIE, HOST, MAX_FORWARDS, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    },
 };
 
 use super::gate::Flaw;
@@ -69,14 +72,30 @@ pub(crate) fn clean(headers: &mut HeaderMap, onward: Onward) {
     }
 }
 
-/// Removes from trailers what may not pass in a head.
+/// Removes from trailers what may not pass in a head, and what has no place behind a body.
 pub(crate) fn clean_trailers(trailers: &mut HeaderMap, onward: Onward) {
-    let unwanted: Vec<HeaderName> =
-        trailers.keys().filter(|name| !passes(name.as_str(), onward)).cloned().collect();
+    let passes = |name: &HeaderName| passes(name.as_str(), onward) && !NO_TRAILERS.contains(name);
+    let unwanted: Vec<HeaderName> = trailers.keys().filter(|name| !passes(name)).cloned().collect();
     for name in &unwanted {
         trailers.remove(name);
     }
 }
+
+/// Framing, routing, authentication, and what has to be known before the body (RFC 9110, section 6.5.1).
+const NO_TRAILERS: [HeaderName; 12] = [
+    AUTHORIZATION,
+    CACHE_CONTROL,
+    CONTENT_ENCODING,
+    CONTENT_LENGTH,
+    CONTENT_RANGE,
+    CONTENT_TYPE,
+    HOST,
+    MAX_FORWARDS,
+    SET_COOKIE,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+];
 
 /// HTTP/2 may split a cookie into crumbs; HTTP/1.1 knows one field only (RFC 9113, section 8.2.3).
 pub(crate) fn join_cookies(headers: &mut HeaderMap) {
@@ -113,11 +132,6 @@ pub(crate) fn write_head(to: &mut BytesMut, status: StatusCode, fields: &HeaderM
 pub(crate) fn ask_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
     headers.insert(UPGRADE, protocol);
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-}
-
-/// The body has no length that is known: hyper would leave it away with GET and the like.
-pub(crate) fn ask_chunked(headers: &mut HeaderMap) {
-    headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
 }
 
 fn passes(name: &str, onward: Onward) -> bool {

@@ -1,5 +1,7 @@
 //! Who is asking: credentials to platform and account.
 
+use std::borrow::Cow;
+
 use base64::{
     Engine as _, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
@@ -16,7 +18,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// A platform by its name, and an account in it; an empty one means no stickiness.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Identity {
-    pub(crate) platform: String,
+    pub(crate) platform: Cow<'static, str>,
     pub(crate) account: String,
 }
 
@@ -27,8 +29,12 @@ impl Identity {
             Some(at) => (&text[..at], &text[at + 1..]),
             None => (text, ""),
         };
-        let platform = if platform.is_empty() { DEFAULT_PLATFORM } else { platform };
-        Self { platform: platform.to_owned(), account: account.to_owned() }
+        let platform = if matches!(platform, "" | DEFAULT_PLATFORM) {
+            DEFAULT_PLATFORM.into()
+        } else {
+            platform.to_owned().into()
+        };
+        Self { platform, account: account.to_owned() }
     }
 
     /// What `Proxy-Authorization` says, with its token checked.
@@ -76,7 +82,7 @@ mod tests {
         let value = format!("Basic {}", STANDARD.encode(credentials));
         headers.insert(PROXY_AUTHORIZATION, value.parse().unwrap());
         Identity::of_proxy(&headers, &Secret::new(token))
-            .map(|identity| (identity.platform, identity.account))
+            .map(|identity| (identity.platform.into_owned(), identity.account))
     }
 
     #[test]

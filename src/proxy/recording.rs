@@ -3,11 +3,12 @@
 //! It also closes the request's span, counts it, and keeps the drain waiting while it lives. Nobody is woken by it.
 
 use std::{
+    borrow::Cow,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use http::{Request, StatusCode};
+use http::{Method, Request, StatusCode};
 use tokio::{sync::Notify, time::Instant};
 use uuid::Uuid;
 
@@ -48,6 +49,18 @@ fn record_id(started_at: SystemTime) -> Uuid {
     uuid::Builder::from_unix_timestamp_millis(millis, &tail).into_uuid()
 }
 
+/// Those that most requests have are not copied.
+fn method_name(method: &Method) -> Cow<'static, str> {
+    match *method {
+        Method::GET => "GET".into(),
+        Method::POST => "POST".into(),
+        Method::PUT => "PUT".into(),
+        Method::HEAD => "HEAD".into(),
+        Method::CONNECT => "CONNECT".into(),
+        _ => method.as_str().chars().take(MAX_METHOD).collect::<String>().into(),
+    }
+}
+
 /// How it stands with the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -75,7 +88,6 @@ impl Recording {
             Entry::Reverse => SpanName::Reverse,
         };
         let span = worker.tracing.request(request.headers(), name, request.method(), started_at);
-        let method = request.method().as_str();
         let record = Record {
             id: record_id(started_at),
             started_at,
@@ -90,7 +102,7 @@ impl Recording {
             target_url: String::new(),
             node: None,
             net_ok: true,
-            http_method: method[..method.len().min(MAX_METHOD)].to_owned(),
+            http_method: method_name(request.method()),
             http_status: 0,
             resin_error: None,
             failure: None,
@@ -120,7 +132,7 @@ impl Recording {
         if let Some(record) = &mut self.record {
             record.platform_id = found.as_ref().map(|pool| pool.platform.id);
             record.platform_name =
-                found.as_ref().map_or_else(|| identity.platform.into(), |pool| Arc::clone(&pool.name));
+                found.as_ref().map_or_else(|| (&*identity.platform).into(), |pool| Arc::clone(&pool.name));
             if checked.is_ok() {
                 record.account = identity.account;
             }

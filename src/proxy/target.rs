@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{Request, Uri, uri::PathAndQuery};
+use http::{HeaderValue, Request, Uri, uri::PathAndQuery};
 
 use super::identity::Identity;
 use crate::{
@@ -15,26 +15,32 @@ use crate::{
 pub(crate) struct Target {
     pub(crate) destination: Arc<Destination>,
     /// The `Host` that the upstream is told.
-    pub(crate) host: String,
+    pub(crate) host: HeaderValue,
     /// Path and query, byte for byte.
     pub(crate) path: PathAndQuery,
 }
 
 impl Target {
+    /// The same as text: it is one of an authority.
+    pub(crate) fn host(&self) -> &str {
+        self.host.to_str().unwrap_or_default()
+    }
+
     /// The absolute URL that stands for it in the record.
     pub(crate) fn url(&self) -> String {
         let scheme = if self.destination.tls { "https" } else { "http" };
-        format!("{scheme}://{}{}", self.host, self.path)
+        [scheme, "://", self.host(), self.path.as_str()].concat()
     }
 
     fn new(tls: bool, authority: &str, path: PathAndQuery) -> Result<Self, ResinError> {
         let default_port = if tls { 443 } else { 80 };
         let parsed = Authority::parse(authority, Some(default_port)).map_err(|_| ResinError::InvalidHost)?;
         let host = if authority.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            authority.to_ascii_lowercase()
+            HeaderValue::try_from(authority.to_ascii_lowercase())
         } else {
-            authority.to_owned()
+            HeaderValue::from_str(authority)
         };
+        let host = host.map_err(|_| ResinError::InvalidHost)?;
         Ok(Self { destination: Arc::new(Destination { authority: parsed, tls }), host, path })
     }
 }
@@ -163,8 +169,8 @@ mod tests {
         ];
         for (path, rest, host) in table {
             let (identity, target) = reverse(path, "t").unwrap();
-            assert_eq!((target.path.as_str(), target.host.as_str()), (rest, host), "{path}");
-            assert_eq!((identity.platform.as_str(), identity.account.as_str()), ("A", "b"));
+            assert_eq!((target.path.as_str(), target.host()), (rest, host), "{path}");
+            assert_eq!((&*identity.platform, identity.account.as_str()), ("A", "b"));
         }
     }
 

@@ -2,7 +2,11 @@
 //!
 //! Until the tunnel stands, failures are tried elsewhere as the boundary allows. From the 200 on nothing is.
 
-use std::{future::poll_fn, sync::Arc, task::Poll};
+use std::{
+    future::poll_fn,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use http::{
     HeaderValue, Request, Response, StatusCode,
@@ -13,13 +17,13 @@ use hyper::{body::Incoming, upgrade::OnUpgrade};
 use super::{
     answer,
     body::ProxyBody,
-    client::Client,
+    client::{Busy, Client},
     downstream::Downstream,
     entry::Entry,
     gate::Flaw,
     identity::Identity,
     recording::{Outcome, Recording},
-    relay::{Broken, Buffers, Flow},
+    relay::{Broken, Flow},
     roster::TunnelTicket,
     target,
     worker::Worker,
@@ -130,45 +134,46 @@ pub(crate) fn spawn(
     client: &Arc<Client>,
     on_upgrade: OnUpgrade,
     link: Link,
-    mut recording: Recording,
+    recording: Recording,
     kind: Kind,
     ticket: TunnelTicket,
 ) {
-    let worker = Arc::clone(worker);
     client.open_tunnel();
-    // Its connection idles not while it is open.
-    let busy = client.begin();
-    let pulse = worker.watchdog.watch(None, None);
+    let mut tunnel = Tunnel {
+        worker: Arc::clone(worker),
+        client: Downstream::Awaited(on_upgrade),
+        link,
+        up: Flow::default(),
+        down: Flow::default(),
+        recording,
+        kind,
+        pulse: worker.watchdog.watch(None, None),
+        open: None,
+        busy: Some(client.begin()),
+        _ticket: ticket,
+    };
+    // The task is as large as the tunnel and no larger: both parts borrow it.
     tokio::spawn(async move {
-        let client = match on_upgrade.await {
-            Ok(upgraded) => Downstream::new(upgraded),
-            // The client left before its answer was written.
-            Err(_) => {
-                let stage = match kind {
-                    Kind::Connect => Stage::ConnectHijack,
-                    Kind::Upgrade(stage) => stage,
-                };
-                let failure = Fault::new(Phase::Tunnel, ErrKind::Canceled, "the client went away").at(stage);
-                recording.ended(Outcome::Ended { failure, net_ok: true });
-                return;
-            }
-        };
-        let open = worker.metrics.tunnel_opened();
-        let tunnel =
-            Tunnel { up: Flow::default(), down: Flow::default(), recording, kind, pulse, _open: open };
-        tunnel.run(client, link, &worker.buffers).await;
-        drop((ticket, busy));
+        if tunnel.opens().await {
+            tunnel.runs().await;
+        }
     });
 }
 
-/// A tunnel that stands, with its record in tow.
+/// A tunnel, with its record in tow.
 struct Tunnel {
+    worker: Arc<Worker>,
+    client: Downstream,
+    link: Link,
     up: Flow,
     down: Flow,
     recording: Recording,
     kind: Kind,
     pulse: Arc<Pulse>,
-    _open: TunnelGuard,
+    open: Option<TunnelGuard>,
+    /// The connection that it is a stream of idles not while it is open.
+    busy: Option<Busy>,
+    _ticket: TunnelTicket,
 }
 
 /// How a tunnel ended.
@@ -181,41 +186,56 @@ enum TunnelEnd {
 }
 
 impl Tunnel {
-    async fn run(mut self, mut client: Downstream, mut link: Link, buffers: &Buffers) {
-        let end = poll_fn(|cx| {
-            self.pulse.waker.register(cx.waker());
-            if self.pulse.is_expired() {
-                return Poll::Ready(TunnelEnd::Idle);
-            }
-            match self.up.poll(cx, &mut client, &mut link, buffers, &self.pulse) {
-                Poll::Ready(Err(Broken::Read(_))) => return Poll::Ready(TunnelEnd::Client),
-                Poll::Ready(Err(Broken::Write(error))) => {
-                    let fault = Fault::io(Phase::Tunnel, &error, ErrKind::WriteError);
-                    return Poll::Ready(TunnelEnd::Upstream(fault, Stage::ConnectClientToUpstreamCopy));
-                }
-                Poll::Ready(Ok(())) | Poll::Pending => {}
-            }
-            match self.down.poll(cx, &mut link, &mut client, buffers, &self.pulse) {
-                Poll::Ready(Err(Broken::Write(_))) => return Poll::Ready(TunnelEnd::Client),
-                Poll::Ready(Err(Broken::Read(error))) => {
-                    let fault = Fault::io(Phase::Tunnel, &error, ErrKind::ReadError);
-                    return Poll::Ready(TunnelEnd::Upstream(fault, Stage::ConnectUpstreamToClientCopy));
-                }
-                Poll::Ready(Ok(())) | Poll::Pending => {}
-            }
-            if self.up.is_closed() && self.down.is_closed() {
-                Poll::Ready(TunnelEnd::Clean)
-            } else {
-                Poll::Pending
-            }
-        })
-        .await;
+    /// Waits until the client's side is there.
+    async fn opens(&mut self) -> bool {
+        if self.client.open().await.is_err() {
+            // The client left before its answer was written.
+            let stage = self.stage(Stage::ConnectHijack);
+            let failure = Fault::new(Phase::Tunnel, ErrKind::Canceled, "the client went away").at(stage);
+            self.recording.ended(Outcome::Ended { failure, net_ok: true });
+            return false;
+        }
+        if !self.client.is_stream() {
+            // With this goes all that the connection needed for HTTP.
+            self.busy = None;
+        }
+        self.open = Some(self.worker.metrics.tunnel_opened());
+        true
+    }
+
+    async fn runs(&mut self) {
+        let end = poll_fn(|cx| self.poll(cx)).await;
         if matches!(end, TunnelEnd::Upstream(..)) {
             // The client must not take what it has for the whole.
-            client.reset();
+            self.client.reset();
         }
         let outcome = self.outcome(end);
         self.recording.ended(outcome);
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<TunnelEnd> {
+        let Self { worker, client, link, up, down, pulse, .. } = self;
+        pulse.waker.register(cx.waker());
+        if pulse.is_expired() {
+            return Poll::Ready(TunnelEnd::Idle);
+        }
+        match up.poll(cx, client, link, &worker.buffers, pulse) {
+            Poll::Ready(Err(Broken::Read(_))) => return Poll::Ready(TunnelEnd::Client),
+            Poll::Ready(Err(Broken::Write(error))) => {
+                let fault = Fault::io(Phase::Tunnel, &error, ErrKind::WriteError);
+                return Poll::Ready(TunnelEnd::Upstream(fault, Stage::ConnectClientToUpstreamCopy));
+            }
+            Poll::Ready(Ok(())) | Poll::Pending => {}
+        }
+        match down.poll(cx, link, client, &worker.buffers, pulse) {
+            Poll::Ready(Err(Broken::Write(_))) => return Poll::Ready(TunnelEnd::Client),
+            Poll::Ready(Err(Broken::Read(error))) => {
+                let fault = Fault::io(Phase::Tunnel, &error, ErrKind::ReadError);
+                return Poll::Ready(TunnelEnd::Upstream(fault, Stage::ConnectUpstreamToClientCopy));
+            }
+            Poll::Ready(Ok(())) | Poll::Pending => {}
+        }
+        if up.is_closed() && down.is_closed() { Poll::Ready(TunnelEnd::Clean) } else { Poll::Pending }
     }
 
     fn outcome(&self, end: TunnelEnd) -> Outcome {

@@ -97,7 +97,7 @@ impl Errand for Exchange<'_> {
                 progress.reused = true;
                 let life = connection.life();
                 let died = |death| life.map_or((), |life| self.pool.died(&key, life, death));
-                match self.send(*connection, request, progress).await {
+                match self.send(connection, request, progress).await {
                     Ok(answered) => return Ok(Answer { answered, key }),
                     Err(SendFailure::Sent { fault }) => {
                         if fault.is_hang_up() {
@@ -134,7 +134,7 @@ impl Errand for Exchange<'_> {
 impl Exchange<'_> {
     async fn connect(&self, node: &Node, until: Instant, place: &mut Place) -> Result<Connection, Fault> {
         let link = self.dialer.open(&node.config, self.destination, until, place).await?;
-        Connection::over(link).await
+        Ok(Connection::over(link))
     }
 
     async fn send(
@@ -145,7 +145,7 @@ impl Exchange<'_> {
     ) -> Result<Answered, SendFailure> {
         progress.place.peer = Some(connection.wire().peer());
         progress.wire = Some(Arc::clone(connection.wire()));
-        connection.send(*request, self.patience, &mut progress.place.phase).await
+        connection.send(request, self.patience, &mut progress.place.phase).await
     }
 }
 

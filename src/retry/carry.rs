@@ -78,7 +78,7 @@ async fn through_one<E: Errand>(
     let node = plan.nodes.pick(&[], fastrand_below).ok_or(Ended::NoNodes)?;
     let now = Instant::now();
     let deadline = now + plan.limits.connect.min(plan.limits.deadline);
-    let progress = plan.begin(errand, &mut request, node, 1, trail);
+    let progress = plan.begin(errand, &mut request, node, 1, now, trail);
     let left = Left { enabled: false, retries: 0, untried_nodes: 0, deadline };
     match errand.attempt(request, node, deadline, progress).await {
         Ok(answer) => {
@@ -96,14 +96,15 @@ async fn through_several<E: Errand>(
     plan: &Plan<'_>,
     trail: &mut Trail,
 ) -> Result<E::Answer, Ended> {
-    let deadline = Instant::now() + plan.limits.deadline;
+    let mut now = Instant::now();
+    let deadline = now + plan.limits.deadline;
     let mut tried: Vec<NodeHash> = Vec::new();
     let mut retries_left = retries;
     let mut untried = plan.nodes.nodes.len();
     loop {
         let node = plan.nodes.pick(&tried, fastrand_below).ok_or(Ended::NoNodes)?;
-        let until = share(Instant::now(), deadline, plan.limits.connect, retries_left, untried);
-        let progress = plan.begin(errand, &mut request, node, retries - retries_left + 1, trail);
+        let until = share(now, deadline, plan.limits.connect, retries_left, untried);
+        let progress = plan.begin(errand, &mut request, node, retries - retries_left + 1, now, trail);
         untried -= 1;
         let left = Left { enabled: true, retries: retries_left, untried_nodes: untried, deadline };
         match errand.attempt(request, node, until, progress).await {
@@ -120,6 +121,7 @@ async fn through_several<E: Errand>(
                 trail.retried();
                 tried.push(node.hash);
                 retries_left -= 1;
+                now = Instant::now();
             }
         }
     }
@@ -143,6 +145,7 @@ impl Plan<'_> {
         request: &mut E::Request,
         node: &Arc<Node>,
         number: u32,
+        now: Instant,
         trail: &'t mut Trail,
     ) -> &'t mut Progress {
         let span = self.span.attempt(&AttemptStart {
@@ -156,11 +159,12 @@ impl Plan<'_> {
         if self.propagate {
             errand.tell_trace(request, &span);
         }
-        trail.begin(node, errand.stage(), span)
+        trail.begin(node, errand.stage(), span, now)
     }
 
     fn answered(&self, status: Option<u16>, left: Left, trail: &mut Trail) {
-        let verdict = verdict(End::Answered, left, Instant::now());
+        // No verdict on an answer depends on the time.
+        let verdict = verdict(End::Answered, left, left.deadline);
         let connected = trail.answered(verdict, status);
         self.metrics.attempt_answered(connected);
     }

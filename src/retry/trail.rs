@@ -33,7 +33,6 @@ pub(crate) struct Trail {
 /// Where an attempt stands.
 #[derive(Debug)]
 pub(crate) struct Progress {
-    pub(crate) started_at: SystemTime,
     pub(crate) started: Instant,
     pub(crate) stage: Stage,
     pub(crate) place: Place,
@@ -49,10 +48,9 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    fn new(stage: Stage, span: AttemptSpan) -> Self {
+    fn new(stage: Stage, span: AttemptSpan, started: Instant) -> Self {
         Self {
-            started_at: SystemTime::now(),
-            started: Instant::now(),
+            started,
             stage,
             place: Place { phase: Phase::Dns, peer: None },
             wire: None,
@@ -80,11 +78,17 @@ impl Progress {
 
 impl Trail {
     /// An attempt begins.
-    pub(crate) fn begin(&mut self, node: &Arc<Node>, stage: Stage, span: AttemptSpan) -> &mut Progress {
+    pub(crate) fn begin(
+        &mut self,
+        node: &Arc<Node>,
+        stage: Stage,
+        span: AttemptSpan,
+        started: Instant,
+    ) -> &mut Progress {
         self.node = Some(Arc::clone(node));
         self.failure = None;
         self.request_written = false;
-        self.live.insert(Progress::new(stage, span))
+        self.live.insert(Progress::new(stage, span, started))
     }
 
     /// The attempt was answered: its request is written. Says how long its dial took, where there was one.
@@ -120,13 +124,14 @@ impl Trail {
         if let (Some(live), Some(node), Some(failure)) =
             (self.live.take(), self.node.take(), self.failure.take())
         {
+            let duration = live.started.elapsed();
             self.retries.push(AttemptFacts {
                 node,
                 failure,
                 request_written: self.request_written,
                 reused_connection: live.reused,
-                started_at: live.started_at,
-                duration: live.started.elapsed(),
+                started_at: SystemTime::now() - duration,
+                duration,
             });
         }
     }

@@ -2,14 +2,13 @@
 
 use std::{collections::HashSet, net::IpAddr, pin::pin, time::SystemTime};
 
+use bytes::Bytes;
+use futures_util::SinkExt;
 use serde::Serialize;
-use tokio_postgres::{
-    binary_copy::BinaryCopyInWriter,
-    types::{Json, ToSql, Type},
-};
+use tokio_postgres::types::{Json, ToSql, Type};
 use uuid::Uuid;
 
-use super::{Store, StoreError, error::column, in_time, interval::Interval};
+use super::{Store, StoreError, error::column, in_time, interval::Interval, rows::Rows};
 use crate::{
     model::{AttemptFacts, Node},
     record::Record,
@@ -79,12 +78,16 @@ impl Store {
         in_time(async {
             let mut client = self.client().await?;
             let transaction = client.transaction().await?;
-            let sink = transaction.copy_in(COPY).await?;
-            let mut writer = pin!(BinaryCopyInWriter::new(sink, &TYPES));
+            let mut sink = pin!(transaction.copy_in::<_, Bytes>(COPY).await?);
+            let mut rows = Rows::new(&TYPES);
             for record in records {
-                write(writer.as_mut(), instance, record).await?;
+                push(&mut rows, instance, record)?;
+                if let Some(piece) = rows.piece() {
+                    sink.send(piece).await?;
+                }
             }
-            writer.finish().await?;
+            sink.send(rows.end()).await?;
+            sink.finish().await?;
             transaction.commit().await?;
             Ok(())
         })
@@ -99,11 +102,7 @@ impl Store {
     }
 }
 
-async fn write(
-    writer: std::pin::Pin<&mut BinaryCopyInWriter>,
-    instance: Uuid,
-    record: &Record,
-) -> Result<(), tokio_postgres::Error> {
+fn push(rows: &mut Rows<'_>, instance: Uuid, record: &Record) -> Result<(), StoreError> {
     let node = record.node.as_deref();
     let node_hash = node.map_or(String::new(), |node| node.hash.to_string());
     let node_tag = text(node.map_or("", Node::tag));
@@ -154,7 +153,7 @@ async fn write(
         &trace_id,
         &instance,
     ];
-    writer.write(&columns).await
+    rows.push(&columns)
 }
 
 fn retry_detail(attempt: &AttemptFacts) -> RetryDetail {

@@ -35,7 +35,7 @@ fn record() -> Record {
         target_url: "http://origin.test/".to_owned(),
         node: None,
         net_ok: true,
-        http_method: "GET".to_owned(),
+        http_method: "GET".into(),
         http_status: 200,
         resin_error: None,
         failure: None,

@@ -1,47 +1,54 @@
-//! The body of an upstream's answer: it drives the connection that it comes over, and brings it home.
+//! The body of an upstream's answer: it reads the connection that it comes over, and brings it home.
 //!
 //! While the upload is still running, a client that uploads before it reads would never poll this body and the upload
-//! would stop for ever; then the connection gets a task of its own, which ends with the body.
+//! would stop for ever; then the upload gets a task of its own, which ends with the body.
 
 use std::{
     future::poll_fn,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker, ready},
 };
 
 use bytes::Bytes;
-use http::Version;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
+use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 
 use super::{
-    connection::{Remains, may_be_kept},
+    connection::Remains,
     error::Fault,
+    http1::Next,
     pool::{Key, Pool},
     upload::Upload,
 };
-use crate::model::Phase;
+use crate::model::{ErrKind, Phase};
 
 /// An answer's body as it streams.
 pub(crate) struct AnswerBody {
-    incoming: Incoming,
     way: Way,
     upload: Option<Upload>,
     /// Where the connection goes when it may be used again.
     home: Option<(Arc<Pool>, Key)>,
+    size: SizeHint,
     ending: Ending,
 }
 
 /// What the body comes over.
 enum Way {
-    /// Driven as the body is polled.
-    Owned(Box<Remains>),
-    /// Driven by a task, which is aborted with the body.
-    Task(AbortHandle),
+    Owned(Remains),
+    /// The upload goes on in a task, which is aborted with the body.
+    Shared(Arc<Mutex<Shared>>, AbortHandle),
     /// Nothing more comes, or it went home.
     Gone,
+}
+
+/// A connection whose two directions are polled by different tasks of one thread.
+struct Shared {
+    remains: Remains,
+    /// What stopped the upload.
+    stopped: Option<Fault>,
+    reader: Option<Waker>,
 }
 
 /// How the body ended, as far as the upstream goes.
@@ -54,21 +61,15 @@ pub(crate) enum Ending {
 
 impl AnswerBody {
     /// Takes over the connection. It goes back to `pool` when the answer is whole and it may carry another request.
-    pub(crate) fn new(
-        incoming: Incoming,
-        version: Version,
-        connection: Remains,
-        upload: Option<Upload>,
-        pool: Arc<Pool>,
-        key: Key,
-    ) -> Self {
-        let home = may_be_kept(version).then_some((pool, key));
-        let mut body =
-            Self { incoming, way: Way::Owned(Box::new(connection)), upload, home, ending: Ending::UnderWay };
-        if body.incoming.is_end_stream() {
+    pub(crate) fn new(connection: Remains, upload: Option<Upload>, pool: Arc<Pool>, key: Key) -> Self {
+        let size = connection.framing.size_hint();
+        let (over, uploading) = (connection.framing.is_over(), !connection.pump.is_done());
+        let way = Way::Owned(connection);
+        let mut body = Self { way, upload, home: Some((pool, key)), size, ending: Ending::UnderWay };
+        if over {
             body.whole();
-        } else if body.upload.as_ref().is_some_and(|upload| !upload.is_over()) {
-            body.leave_to_a_task();
+        } else if uploading {
+            body.leave_the_upload_to_a_task();
         }
         body
     }
@@ -77,12 +78,12 @@ impl AnswerBody {
         self.ending
     }
 
-    fn leave_to_a_task(&mut self) {
-        if let Way::Owned(mut connection) = std::mem::replace(&mut self.way, Way::Gone) {
-            let drive = async move {
-                poll_fn(|cx| if connection.drive(cx) { Poll::Ready(()) } else { Poll::Pending }).await;
-            };
-            self.way = Way::Task(tokio::spawn(drive).abort_handle());
+    fn leave_the_upload_to_a_task(&mut self) {
+        if let Way::Owned(remains) = std::mem::replace(&mut self.way, Way::Gone) {
+            let shared = Arc::new(Mutex::new(Shared { remains, stopped: None, reader: None }));
+            let of_task = Arc::clone(&shared);
+            let upload = async move { poll_fn(|cx| of_task.lock().poll_upload(cx)).await };
+            self.way = Way::Shared(shared, tokio::spawn(upload).abort_handle());
         }
     }
 
@@ -96,29 +97,62 @@ impl AnswerBody {
                     pool.park(key, idle);
                 }
             }
-            Way::Task(task) => task.abort(),
+            Way::Shared(_, task) => task.abort(),
             Way::Owned(_) | Way::Gone => {}
         }
     }
 
     fn broken(&mut self) {
         self.ending = Ending::Broken;
-        if let Way::Task(task) = std::mem::replace(&mut self.way, Way::Gone) {
+        if let Way::Shared(_, task) = std::mem::replace(&mut self.way, Way::Gone) {
             task.abort();
         }
     }
 
-    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        // First the body, so that the connection knows that more is wanted.
-        if let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) {
-            return Poll::Ready(frame);
-        }
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Next, Fault>> {
         match &mut self.way {
-            Way::Owned(connection) => {
-                connection.drive(cx);
-                Pin::new(&mut self.incoming).poll_frame(cx)
+            Way::Owned(remains) => remains.poll_body(cx),
+            Way::Shared(shared, _) => {
+                let shared = &mut *shared.lock();
+                // Whoever is polled last is the one that is woken, for either direction: so both move the upload.
+                let _moved = shared.poll_upload(cx);
+                if let Some(fault) = shared.stopped.take() {
+                    return Poll::Ready(Err(fault));
+                }
+                let polled = shared.remains.poll_body(cx);
+                shared.reader = polled.is_pending().then(|| cx.waker().clone());
+                polled
             }
-            Way::Task(_) | Way::Gone => Poll::Pending,
+            Way::Gone => Poll::Ready(Ok(Next::End)),
+        }
+    }
+}
+
+impl Shared {
+    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let remains = &mut self.remains;
+        if let Err(stopped) = ready!(remains.pump.poll(cx, &mut remains.channel)) {
+            self.stopped = Some(stopped.into_fault(Phase::Body));
+            if let Some(reader) = self.reader.take() {
+                reader.wake();
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+impl Remains {
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Next, Fault>> {
+        loop {
+            let next = self.framing.next(&mut self.channel.read);
+            match next.map_err(|why| Fault::new(Phase::Body, ErrKind::ProtocolError, why))? {
+                Next::More => {}
+                next => return Poll::Ready(Ok(next)),
+            }
+            let read = ready!(self.channel.poll_fill(cx));
+            if read.map_err(|error| Fault::io(Phase::Body, &error, ErrKind::ReadError))? == 0 {
+                return Poll::Ready(self.framing.at_the_end());
+            }
         }
     }
 }
@@ -132,21 +166,29 @@ impl Body for AnswerBody {
         if body.ending != Ending::UnderWay {
             return Poll::Ready(None);
         }
-        match std::task::ready!(body.poll_incoming(cx)) {
-            Some(Ok(frame)) => {
-                // Nothing follows trailers, and hyper's server does not ask whether.
-                if frame.is_trailers() || body.incoming.is_end_stream() {
-                    body.whole();
+        match ready!(body.poll_next(cx)) {
+            Ok(Next::Data(data)) => {
+                if let Some(left) = body.size.exact() {
+                    let left = left.saturating_sub(data.len() as u64);
+                    body.size = SizeHint::with_exact(left);
+                    // hyper's server does not ask for what comes behind a promised length.
+                    if left == 0 {
+                        body.whole();
+                    }
                 }
-                Poll::Ready(Some(Ok(frame)))
+                Poll::Ready(Some(Ok(Frame::data(data))))
             }
-            Some(Err(error)) => {
-                body.broken();
-                Poll::Ready(Some(Err(Fault::http(Phase::Body, &error))))
+            Ok(Next::Trailers(trailers)) => {
+                body.whole();
+                Poll::Ready(Some(Ok(Frame::trailers(trailers))))
             }
-            None => {
+            Ok(Next::End | Next::More) => {
                 body.whole();
                 Poll::Ready(None)
+            }
+            Err(fault) => {
+                body.broken();
+                Poll::Ready(Some(Err(fault)))
             }
         }
     }
@@ -156,16 +198,13 @@ impl Body for AnswerBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        self.size
     }
 }
 
 impl Drop for AnswerBody {
-    /// hyper's server never polls past the end that it knows of.
     fn drop(&mut self) {
-        if self.ending == Ending::UnderWay && self.incoming.is_end_stream() {
-            self.whole();
-        } else if self.ending == Ending::UnderWay {
+        if self.ending == Ending::UnderWay {
             self.broken();
         }
     }

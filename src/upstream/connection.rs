@@ -1,48 +1,35 @@
 //! One HTTP/1.1 connection, owned by whoever uses it, and the proof of what was written on it.
 //!
-//! hyper may write a request after it reported its failure, as long as its connection runs in a task of its own. Here
-//! it does not: [`Connection::send`] owns both of hyper's halves and polls them itself, so dropping them ends all
-//! writing, and only then is the wire's count judged. Nothing here is spawned before an answer is there.
+//! Nothing is written but when [`Connection::send`] is polled: it owns the connection, so dropping it ends all writing,
+//! and only then is the wire's count judged. Nothing here is spawned before an answer is there.
 
 use std::{
     future::poll_fn,
     pin::{Pin, pin},
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
-use hyper::{
-    body::Incoming,
-    client::conn::http1::{self, SendRequest},
-};
-use hyper_util::rt::TokioIo;
-use tokio::{
-    task::coop::unconstrained,
-    time::{Instant, Sleep, sleep},
-};
+use http::{HeaderMap, Method, Response, StatusCode, Uri};
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::{
+    channel::Channel,
     error::Fault,
-    framing::ambiguous,
     habit::Life,
+    http1::{Framing, Head, take_head, write_head},
     link::Link,
     pool::announced_limit,
-    upload::{Shell, Upload},
+    upload::{Pump, Stopped, Upload},
     wire::Wire,
 };
 use crate::model::{ErrKind, Phase};
 
-type Driver = http1::Connection<TokioIo<Link>, Shell>;
-
 /// An open connection with no request on it.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    sender: SendRequest<Shell>,
-    driver: Driver,
-    wire: Arc<Wire>,
-    tls: bool,
+    channel: Box<Channel>,
     /// How long it had idled when it was taken out of the pool: its peer may be about to leave it.
     pub(super) idled: Option<Duration>,
     pub(super) born: Instant,
@@ -79,7 +66,7 @@ pub(crate) struct Patience {
 /// The head of a response is there. What its body needs is kept with it.
 #[derive(Debug)]
 pub(crate) struct Answered {
-    pub(crate) response: Response<Incoming>,
+    pub(crate) response: Response<()>,
     pub(crate) connection: Remains,
     pub(crate) upload: Option<Upload>,
 }
@@ -87,13 +74,11 @@ pub(crate) struct Answered {
 /// A connection whose answer is under way.
 #[derive(Debug)]
 pub(crate) struct Remains {
-    pub(super) sender: SendRequest<Shell>,
-    /// None once it has ended.
-    pub(super) driver: Option<Driver>,
-    /// It has said so: it must not be polled again.
-    ended: bool,
-    wire: Arc<Wire>,
-    tls: bool,
+    pub(super) channel: Box<Channel>,
+    /// What of the request was not written yet.
+    pub(super) pump: Pump,
+    pub(super) framing: Framing,
+    keeps: bool,
     idled: Option<Duration>,
     born: Instant,
     idle_limit: Option<Duration>,
@@ -108,34 +93,14 @@ pub(crate) enum SendFailure {
     Sent { fault: Fault },
 }
 
-/// What ended the wait for an answer.
-enum End {
-    Answer(Response<Incoming>),
-    Failed(http1_error::TrySend),
-    DriverEnded,
-    TimedOut,
-    /// One interim answer after the other, and no end of them.
-    Endless,
-}
-
-mod http1_error {
-    //! The one error of hyper's that may carry the request back.
-    pub(super) type TrySend = hyper::client::conn::TrySendError<http::Request<super::Shell>>;
-}
-
 impl Connection {
-    pub(crate) async fn over(link: Link) -> Result<Self, Fault> {
-        let wire = Arc::clone(link.wire());
-        let tls = link.is_tls();
-        let mut builder = http1::Builder::new();
-        builder.max_buf_size(MAX_BUFFER).max_header_size(MAX_HEAD);
-        let handshake = builder.handshake(TokioIo::new(link)).await;
-        let (sender, driver) = handshake.map_err(|error| Fault::http(Phase::Send, &error))?;
-        Ok(Self { sender, driver, wire, tls, idled: None, born: Instant::now(), idle_limit: None })
+    pub(crate) fn over(link: Link) -> Self {
+        let channel = Box::new(Channel::over(link));
+        Self { channel, idled: None, born: Instant::now(), idle_limit: None }
     }
 
     pub(crate) fn wire(&self) -> &Arc<Wire> {
-        &self.wire
+        self.channel.wire()
     }
 
     /// Its life so far, where it is to be used again.
@@ -143,120 +108,132 @@ impl Connection {
         self.idled.map(|idled| Life { born: self.born, idled })
     }
 
-    /// Whether it is known to have ended. Asks no more than what the runtime has been told; also takes in session tickets
-    /// and key updates, so that the look before the first write does not take them for an answer.
+    /// Whether it is known to have ended, or to have been spoken on. Asks no more than what the runtime has been told;
+    /// also takes in session tickets and key updates, so that the look before the first write does not take them for an
+    /// answer.
     pub(super) fn has_ended(&mut self) -> bool {
-        let mut context = Context::from_waker(Waker::noop());
-        self.driver.poll_without_shutdown(&mut context).is_ready()
+        !self.channel.is_quiet()
     }
 
     /// A look at an idle connection: false where the peer has closed it or spoken on it.
     pub(crate) fn is_alive(&mut self) -> bool {
-        if is_quiet(&self.wire) {
+        if is_quiet(self.wire()) {
             return true;
         }
-        if !self.tls {
+        if !self.channel.is_tls() {
             return false;
         }
         // Session tickets and key updates are no answer: let TLS take them, then look again.
-        !self.has_ended() && is_quiet(&self.wire)
+        !self.has_ended() && is_quiet(self.wire())
     }
 
     /// Sends the request and waits for the head of its response. `phase` tells where it stands, also when it is dropped.
     pub(crate) async fn send(
-        self,
-        request: Unsent,
+        mut self,
+        request: Box<Unsent>,
         patience: Patience,
         phase: &mut Phase,
     ) -> Result<Answered, SendFailure> {
-        let Self { mut sender, driver, wire, tls, idled, born, .. } = self;
-        let shell = Shell::new(request.upload.as_ref(), &wire);
+        let wire = Arc::clone(self.wire());
         *phase = Phase::Send;
         wire.arm();
-        if idled.is_some() {
+        if self.idled.is_some() {
             wire.be_wary();
         }
-        let mut driver = Some(driver);
-        let mut ended = false;
-        // Without this a task that has used up its budget would be told "pending" by an answer that is there.
-        let mut answer = pin!(unconstrained(sender.try_send_request(request.to_http(shell, &wire))));
+        let mut pump = Pump::new(request.upload.as_ref());
+        write_head(&mut self.channel.out().lead, &request, pump.length());
+        let mut interim_answers = 0;
         let mut clock = Clock::new(patience, request.upload.as_ref());
         let mut timer = pin!(sleep(clock.first()));
 
-        let end = poll_fn(|cx| {
-            ended = driver.as_mut().is_some_and(|driver| driver.poll_without_shutdown(cx).is_ready());
-            match answer.as_mut().poll(cx) {
-                Poll::Ready(Err(error)) => return Poll::Ready(End::Failed(error)),
-                _ if wire.interim_answers() > MAX_INTERIM => return Poll::Ready(End::Endless),
-                Poll::Ready(Ok(response)) => return Poll::Ready(End::Answer(response)),
-                Poll::Pending if ended => return Poll::Ready(End::DriverEnded),
-                Poll::Pending => {}
+        let answered = poll_fn(|cx| {
+            // An end that is there before anything was written is proof that nobody heard.
+            if wire.accepted() == 0
+                && let Poll::Ready(ended) = self.poll_answer(cx, &request, &mut interim_answers, *phase)
+            {
+                return Poll::Ready(ended);
+            }
+            if let Poll::Ready(Err(stopped)) = pump.poll(cx, &mut self.channel) {
+                return Poll::Ready(Err(stopped.into_fault(*phase)));
             }
             let uploading = request.upload.as_ref().is_some_and(|upload| !upload.is_over());
             if wire.accepted() > 0 && !uploading {
                 *phase = Phase::ResponseHead;
             }
-            clock.poll(timer.as_mut(), request.upload.as_ref(), cx).map(|()| End::TimedOut)
+            if let Poll::Ready(answered) = self.poll_answer(cx, &request, &mut interim_answers, *phase) {
+                return Poll::Ready(answered);
+            }
+            ready!(clock.poll(timer.as_mut(), request.upload.as_ref(), cx));
+            if let Some(upload) = request.upload.as_ref().filter(|upload| !upload.is_over()) {
+                upload.stood_still();
+            }
+            Poll::Ready(Err(Fault::timeout(*phase, waited_for(*phase))))
         })
         .await;
 
-        let failed = match end {
-            End::Answer(response) => {
-                if let Some(said_twice) = ambiguous(&response) {
-                    let fault = Fault::new(Phase::ResponseHead, ErrKind::ProtocolError, said_twice);
-                    return Err(SendFailure::Sent { fault });
-                }
-                let Unsent { upload, .. } = request;
+        match answered {
+            Ok(Head { response, framing, keeps }) => {
                 let idle_limit = announced_limit(response.headers());
-                let connection = Remains { sender, driver, ended, wire, tls, idled, born, idle_limit };
-                return Ok(Answered { response, connection, upload });
+                let Self { channel, idled, born, .. } = self;
+                let connection = Remains { channel, pump, framing, keeps, idled, born, idle_limit };
+                Ok(Answered { response, connection, upload: request.upload })
             }
-            End::Endless => {
-                let fault = Fault::new(*phase, ErrKind::ProtocolError, "interim answers without end");
-                return Err(SendFailure::Sent { fault });
+            Err(fault) => {
+                // First nobody can write any more, then it is judged.
+                drop(self);
+                Err(judge(request, &wire, fault))
             }
-            End::Failed(error) => Some(error),
-            // hyper's half is dropped first: what is left resolves at once, and nobody can write any more.
-            End::DriverEnded => {
-                drop(driver.take());
-                answer.as_mut().await.err()
-            }
-            End::TimedOut => {
-                if let Some(upload) = request.upload.as_ref().filter(|upload| !upload.is_over()) {
-                    upload.stood_still();
+        }
+    }
+
+    /// Reads until the head of the answer is there. What comes before anything was written answers something else.
+    fn poll_answer(
+        &mut self,
+        cx: &mut Context<'_>,
+        request: &Unsent,
+        interim_answers: &mut u32,
+        phase: Phase,
+    ) -> Poll<Result<Head, Fault>> {
+        let garbled = |why: String| Fault::new(phase, ErrKind::ProtocolError, why);
+        loop {
+            let written = self.wire().accepted() > 0;
+            let Channel { read, looked, .. } = &mut *self.channel;
+            let head =
+                if written { take_head(read, looked, &request.method).map_err(garbled)? } else { None };
+            if let Some(head) = head {
+                if !head.is_interim() {
+                    return Poll::Ready(Ok(head));
                 }
-                drop(driver.take());
-                let handed_back = answer.as_mut().await.err().and_then(|mut error| error.take_message());
-                let fault = Fault::timeout(*phase, waited_for(*phase));
-                return Err(judge(request, &wire, handed_back.is_some(), fault));
+                *interim_answers += 1;
+                if *interim_answers > MAX_INTERIM {
+                    return Poll::Ready(Err(garbled("interim answers without end".to_owned())));
+                }
+                let relay =
+                    request.interim.as_ref().filter(|_| head.response.status() != StatusCode::CONTINUE);
+                if let Some(interim) = relay {
+                    interim.relay(head.response.status(), head.response.headers());
+                }
+                continue;
             }
-        };
-        drop(driver.take());
-        let (handed_back, fault) = match failed {
-            Some(mut error) => {
-                let handed_back = error.take_message().is_some();
-                (handed_back, Fault::http(*phase, error.error()))
+            let read = ready!(self.channel.poll_fill(cx));
+            let read = read.map_err(|error| Fault::io(phase, &error, ErrKind::ReadError))?;
+            if read == 0 {
+                let what = "the connection ended in the middle of its answer";
+                return Poll::Ready(Err(Fault::new(phase, ErrKind::Eof, what)));
             }
-            None => {
-                (false, Fault::new(*phase, ErrKind::Eof, "the connection ended in the middle of its answer"))
+            if !written {
+                let what = "the upstream spoke before it was asked".to_owned();
+                return Poll::Ready(Err(garbled(what)));
             }
-        };
-        Err(judge(request, &wire, handed_back, fault))
+        }
     }
 }
 
 /// The proof. By now the connection is dropped and nothing can be written any more.
-fn judge(request: Unsent, wire: &Wire, handed_back: bool, fault: Fault) -> SendFailure {
-    if handed_back || wire.accepted() == 0 {
-        SendFailure::Unsent { request: Box::new(request), fault }
-    } else {
-        SendFailure::Sent { fault }
-    }
+fn judge(request: Box<Unsent>, wire: &Wire, fault: Fault) -> SendFailure {
+    if wire.accepted() == 0 { SendFailure::Unsent { request, fault } } else { SendFailure::Sent { fault } }
 }
 
-const MAX_BUFFER: usize = 256 * 1024;
-/// The largest head that an answer may have.
-const MAX_HEAD: usize = 64 * 1024;
 /// The most interim answers before the one that counts.
 pub(super) const MAX_INTERIM: u32 = 64;
 
@@ -268,56 +245,32 @@ fn is_quiet(wire: &Wire) -> bool {
     matches!(wire.peek(), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
 }
 
-impl Unsent {
-    /// The request as it goes to hyper this time. The original stays here.
-    fn to_http(&self, shell: Shell, wire: &Arc<Wire>) -> Request<Shell> {
-        let mut request = Request::new(shell);
-        let (wire, interim) = (Arc::clone(wire), self.interim.clone());
-        hyper::ext::on_informational(&mut request, move |answer| {
-            wire.answered_interim();
-            if let Some(interim) = interim.as_ref().filter(|_| answer.status() != StatusCode::CONTINUE) {
-                interim.relay(answer.status(), answer.headers());
-            }
-        });
-        *request.method_mut() = self.method.clone();
-        *request.uri_mut() = self.uri.clone();
-        *request.headers_mut() = self.headers.clone();
-        request
+impl Stopped {
+    pub(super) fn into_fault(self, phase: Phase) -> Fault {
+        match self {
+            Self::Client => Fault::new(phase, ErrKind::Canceled, "the client broke off its request body"),
+            Self::Wire(error) => Fault::io(phase, &error, ErrKind::WriteError),
+        }
     }
 }
 
 impl Remains {
     /// The idle connection, where it may carry another request.
     pub(super) fn into_idle(mut self) -> Option<Connection> {
-        let mut driver = self.driver.take().filter(|_| !self.ended)?;
-        // One poll under no one's waker: it brings hyper to rest and leaves no last owner to be woken.
-        let mut context = Context::from_waker(Waker::noop());
-        if driver.poll_without_shutdown(&mut context).is_ready() || !self.sender.is_ready() {
+        if !self.keeps || !self.pump.is_done() || !self.channel.rest() {
             return None;
         }
-        Some(Connection {
-            sender: self.sender,
-            driver,
-            wire: self.wire,
-            tls: self.tls,
-            idled: self.idled,
-            born: self.born,
-            idle_limit: self.idle_limit,
-        })
+        let Self { channel, idled, born, idle_limit, .. } = self;
+        Some(Connection { channel, idled, born, idle_limit })
     }
 
     /// The link and the bytes that were read behind the head: what a 101 leaves.
     pub(crate) fn into_upgraded(self) -> Option<(Link, bytes::Bytes)> {
-        let mut driver = self.driver?;
-        let mut context = Context::from_waker(Waker::noop());
-        if !self.ended && driver.poll_without_shutdown(&mut context).is_pending() {
+        if !self.pump.is_done() {
             return None;
         }
-        let parts = driver.into_parts();
-        drop(self.sender);
-        self.wire.disarm();
-        drop(self.wire);
-        Some((parts.io.into_inner(), parts.read_buf))
+        self.channel.wire().disarm();
+        Some(self.channel.into_parts())
     }
 }
 
@@ -359,22 +312,6 @@ impl Clock {
             }
         }
     }
-}
-
-impl Remains {
-    /// Lets the connection go on; true once it has ended.
-    pub(super) fn drive(&mut self, cx: &mut Context<'_>) -> bool {
-        if !self.ended {
-            self.ended =
-                self.driver.as_mut().is_none_or(|driver| driver.poll_without_shutdown(cx).is_ready());
-        }
-        self.ended
-    }
-}
-
-/// The answers of an HTTP/1.0 upstream end their connection: hyper would send the next chunked body as nothing.
-pub(super) fn may_be_kept(version: Version) -> bool {
-    version == Version::HTTP_11
 }
 
 #[cfg(test)]

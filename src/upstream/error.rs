@@ -2,7 +2,7 @@
 //!
 //! Used to *describe* a failure. Whether a request may be tried again is never read off these kinds.
 
-use std::{error::Error as _, io};
+use std::io;
 
 use crate::model::{ErrKind, Failure, Phase, Stage};
 
@@ -52,32 +52,6 @@ impl Fault {
             exhausted: matches!(errno, "EMFILE" | "ENFILE" | "ENOBUFS" | "ENOMEM"),
             denied: false,
         }
-    }
-
-    /// An error of hyper's client, by what lies at the bottom of it.
-    pub(crate) fn http(phase: Phase, error: &hyper::Error) -> Self {
-        let mut source = error.source();
-        while let Some(cause) = source {
-            if let Some(io) = cause.downcast_ref::<io::Error>() {
-                let otherwise = if phase == Phase::Send { ErrKind::WriteError } else { ErrKind::ReadError };
-                return Self::io(phase, io, otherwise);
-            }
-            source = cause.source();
-        }
-        let kind = if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
-            ErrKind::Eof
-        } else if error.is_timeout() {
-            ErrKind::Timeout
-        } else if error.is_parse() {
-            ErrKind::ProtocolError
-        } else {
-            ErrKind::NetworkError
-        };
-        let message = match error.source() {
-            Some(source) => format!("{error}: {source}"),
-            None => error.to_string(),
-        };
-        Self::new(phase, kind, message)
     }
 
     /// The peer ended the connection.

@@ -41,7 +41,9 @@ impl Link {
 
     /// A link whose first bytes to be read are these.
     pub(crate) fn with_early(mut self, early: bytes::Bytes) -> Self {
-        self.early = early;
+        if !early.is_empty() {
+            self.early = early;
+        }
         self
     }
 
@@ -64,6 +66,14 @@ impl Link {
 
     pub(crate) fn wire(&self) -> &Arc<Wire> {
         &self.wire
+    }
+
+    /// The socket, where what is read from it next is the origin's.
+    pub(crate) fn bare(&self) -> Option<&Wire> {
+        match &self.layers {
+            Layers::Hop(Hop::Plain(Counted(wire))) if self.early.is_empty() => Some(wire),
+            Layers::Hop(_) | Layers::Tls(_) => None,
+        }
     }
 
     /// Whether readable bytes in the socket may be something else than an answer (session tickets, a key update).
@@ -138,6 +148,10 @@ impl AsyncRead for Link {
         if !self.early.is_empty() {
             let bytes = self.early.len().min(buf.remaining());
             buf.put_slice(&self.early.split_to(bytes));
+            if self.early.is_empty() {
+                // An empty slice would still keep what it was cut from.
+                self.early = bytes::Bytes::new();
+            }
             return Poll::Ready(Ok(()));
         }
         on_layers!(self, stream => Pin::new(stream).poll_read(cx, buf))

@@ -60,7 +60,7 @@ struct Idle {
 /// What the pool had for a key.
 pub(crate) enum Found {
     /// As far as is known. Its first write is preceded by a look.
-    Alive(Box<Connection>),
+    Alive(Connection),
     /// There was one, and its peer had left it.
     Stale,
     Nothing,
@@ -80,7 +80,7 @@ impl Pool {
             if self.in_time(&idle, limit, now) {
                 if !idle.connection.has_ended() {
                     idle.connection.idled = Some(life.idled);
-                    return Found::Alive(Box::new(idle.connection));
+                    return Found::Alive(idle.connection);
                 }
                 self.died(key, life, Death::Seen);
             }
@@ -138,10 +138,8 @@ impl Pool {
     fn pop(&self, key: &Key) -> Option<(Idle, Option<Duration>)> {
         let mut shelves = self.shelves.lock();
         let list = shelves.idle.get_mut(key)?;
+        // An empty list stays until the next sweep: most keys are used again at once.
         let last = list.pop();
-        if list.is_empty() {
-            shelves.idle.remove(key);
-        }
         let limit = shelves.habits.limit(key);
         drop(shelves);
         if last.is_some() {
@@ -219,8 +217,8 @@ mod tests {
         let peer = Peer::plain(Plan::good());
         let wire = peer.wire();
         let link = Link::over(Arc::clone(&wire), Hop::Plain(Counted(wire)));
-        let connection = Connection::over(link).await.unwrap();
-        let answered = connection.send(request(), PATIENCE, &mut Phase::Send).await.unwrap();
+        let connection = Connection::over(link);
+        let answered = connection.send(Box::new(request()), PATIENCE, &mut Phase::Send).await.unwrap();
         let idle = answered.connection.into_idle().unwrap();
         peer.follow(Plan { writes: Vec::new(), reads: vec![Read::Junk], when: When::Unnoticed });
         (idle, peer)
@@ -233,7 +231,7 @@ mod tests {
         let tries = peer.tries();
         let Found::Alive(connection) = pool.take(&key) else { panic!("nobody knows that it is dead") };
 
-        let failed = connection.send(request(), PATIENCE, &mut Phase::Send).await;
+        let failed = connection.send(Box::new(request()), PATIENCE, &mut Phase::Send).await;
 
         assert!(matches!(failed, Err(SendFailure::Unsent { .. })), "{failed:?}");
         assert_eq!(peer.tries(), tries, "the socket was written to");

@@ -1,27 +1,27 @@
-//! The request body on its way up: it stays in its slot until bytes of its request are on the wire.
+//! The request body on its way up: it stays in its slot until the head of its request is on the wire.
 //!
-//! hyper polls a body before the head is flushed, and what it polled but did not write is lost. So hyper is given a
-//! [`Shell`] that is pending while the wire's count is zero: an unwritten request has an untouched body, by
-//! construction. Nothing of a body is ever kept.
+//! What was polled cannot be put back, so [`Pump`] asks for a body's first frame only when everything before it was
+//! written: an unwritten request has an untouched body, by construction. Nothing of a body is ever kept.
 
 use std::{
+    io,
     pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 
-use super::wire::Wire;
+use super::channel::Channel;
 
-/// A request's body in its slot. The attempt and hyper's shell share it; there is one body.
+/// A request's body in its slot. The attempt, the answer and the record share it; there is one body.
 #[derive(Debug, Clone)]
 pub(crate) struct Upload(Arc<Slot>);
 
@@ -97,74 +97,120 @@ impl Upload {
         }
     }
 
+    fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ()>>> {
+        let Self(slot) = self;
+        let mut body = slot.body.lock();
+        let polled = body.poll_frame(cx);
+        slot.client_awaited.store(polled.is_pending(), Ordering::Relaxed);
+        let frame = ready!(polled);
+        match &frame {
+            Some(Ok(frame)) => {
+                let bytes = frame.data_ref().map_or(0, Bytes::len);
+                slot.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+                if frame.is_trailers() || body.is_end_stream() || body.size_hint().exact() == Some(0) {
+                    slot.over.store(true, Ordering::Relaxed);
+                }
+            }
+            Some(Err(())) => slot.client_failed.store(true, Ordering::Relaxed),
+            None => slot.over.store(true, Ordering::Relaxed),
+        }
+        Poll::Ready(frame)
+    }
+
     /// The length, where the client said it.
     pub(crate) fn exact_length(&self) -> Option<u64> {
         self.0.body.lock().size_hint().exact()
     }
 }
 
-/// What hyper is given as the body.
+/// Writes a request's head, then its body as it comes.
 #[derive(Debug)]
-pub(crate) struct Shell(Option<(Upload, Arc<Wire>)>);
-
-/// The client broke off its body.
-#[derive(Debug, thiserror::Error)]
-#[error("the client broke off its request body")]
-pub(crate) struct ClientBrokeOff;
-
-impl Shell {
-    pub(crate) fn new(upload: Option<&Upload>, wire: &Arc<Wire>) -> Self {
-        Self(upload.map(|upload| (upload.clone(), Arc::clone(wire))))
-    }
+pub(super) struct Pump {
+    upload: Option<Upload>,
+    /// Payload that is still to come, where that is known; otherwise it goes in chunks.
+    left: Option<u64>,
+    /// The last of it waits to be written, or was.
+    over: bool,
 }
 
-impl Body for Shell {
-    type Data = Bytes;
-    type Error = ClientBrokeOff;
+/// Why an upload cannot go on.
+#[derive(Debug)]
+pub(super) enum Stopped {
+    /// The client broke off its body, or sent more than it had said.
+    Client,
+    Wire(io::Error),
+}
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, ClientBrokeOff>>> {
-        let Some((Upload(slot), wire)) = &self.0 else { return Poll::Ready(None) };
-        if wire.accepted() == 0 {
-            // hyper polls again after it has flushed.
-            return Poll::Pending;
-        }
-        let mut body = slot.body.lock();
-        let polled = body.poll_frame(cx);
-        slot.client_awaited.store(polled.is_pending(), Ordering::Relaxed);
-        match std::task::ready!(polled) {
-            Some(Ok(frame)) => {
-                if let Some(data) = frame.data_ref() {
-                    slot.sent.fetch_add(data.len() as u64, Ordering::Relaxed);
-                }
-                // hyper asks no further behind trailers, nor where the promised length is reached.
-                if frame.is_trailers() || body.is_end_stream() || body.size_hint().exact() == Some(0) {
-                    slot.over.store(true, Ordering::Relaxed);
-                }
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Some(Err(())) => {
-                slot.client_failed.store(true, Ordering::Relaxed);
-                Poll::Ready(Some(Err(ClientBrokeOff)))
-            }
-            None => {
-                slot.over.store(true, Ordering::Relaxed);
-                Poll::Ready(None)
+impl Pump {
+    pub(super) fn new(upload: Option<&Upload>) -> Self {
+        let left = upload.map_or(Some(0), Upload::exact_length);
+        Self { upload: upload.cloned(), left, over: upload.is_none() }
+    }
+
+    /// How long the body will be, where that is known.
+    pub(super) fn length(&self) -> Option<u64> {
+        self.left
+    }
+
+    /// Whether all was written.
+    pub(super) fn is_done(&self) -> bool {
+        self.over
+    }
+
+    /// Moves what can be moved; ready when all is written.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, channel: &mut Channel) -> Poll<Result<(), Stopped>> {
+        loop {
+            // First what waits, then the next frame: nothing is taken from the client that could not go out.
+            ready!(channel.poll_out(cx)).map_err(Stopped::Wire)?;
+            let Some(upload) = self.upload.as_ref().filter(|_| !self.over) else {
+                return Poll::Ready(Ok(()));
+            };
+            match ready!(upload.poll_frame(cx)) {
+                Some(Ok(frame)) => self.queue(frame, channel)?,
+                Some(Err(())) => return Poll::Ready(Err(Stopped::Client)),
+                None => self.end(None, channel)?,
             }
         }
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(|(Upload(slot), _)| slot.body.lock().is_end_stream())
+    fn queue(&mut self, frame: Frame<Bytes>, channel: &mut Channel) -> Result<(), Stopped> {
+        let out = channel.out();
+        match frame.into_data() {
+            Ok(data) if data.is_empty() => {}
+            Ok(data) => {
+                if let Some(left) = &mut self.left {
+                    *left = left.checked_sub(data.len() as u64).ok_or(Stopped::Client)?;
+                    self.over = *left == 0;
+                } else {
+                    out.lead.put_slice(format!("{:x}\r\n", data.len()).as_bytes());
+                    out.tail = b"\r\n";
+                }
+                out.data = data;
+            }
+            Err(frame) => {
+                if let Ok(trailers) = frame.into_trailers() {
+                    self.end(Some(&trailers), channel)?;
+                }
+            }
+        }
+        Ok(())
     }
 
-    fn size_hint(&self) -> SizeHint {
-        match &self.0 {
-            None => SizeHint::with_exact(0),
-            Some((Upload(slot), _)) => slot.body.lock().size_hint(),
+    fn end(&mut self, trailers: Option<&HeaderMap>, channel: &mut Channel) -> Result<(), Stopped> {
+        self.over = true;
+        if let Some(left) = self.left {
+            return if left == 0 { Ok(()) } else { Err(Stopped::Client) };
         }
+        let lead: &mut BytesMut = &mut channel.out().lead;
+        lead.put_slice(b"0\r\n");
+        for (name, value) in trailers.into_iter().flatten() {
+            lead.put_slice(name.as_str().as_bytes());
+            lead.put_slice(b": ");
+            lead.put_slice(value.as_bytes());
+            lead.put_slice(b"\r\n");
+        }
+        lead.put_slice(b"\r\n");
+        Ok(())
     }
 }
 

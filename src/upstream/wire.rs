@@ -6,18 +6,19 @@
 use std::{
     io,
     net::SocketAddr,
+    os::fd::{AsFd, BorrowedFd},
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use futures_util::FutureExt;
 use parking_lot::Mutex;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::TcpStream,
 };
 
@@ -31,8 +32,6 @@ pub(crate) struct Wire {
     armed: AtomicBool,
     /// The peer's end was read: no answer can come any more.
     ended: AtomicBool,
-    /// Interim answers to the request.
-    interim: AtomicU32,
     /// The next write is preceded by a look at whether the peer has left.
     wary: AtomicBool,
     peer: SocketAddr,
@@ -53,7 +52,6 @@ impl Wire {
             accepted: AtomicU64::new(0),
             armed: AtomicBool::new(false),
             ended: AtomicBool::new(false),
-            interim: AtomicU32::new(0),
             wary: AtomicBool::new(false),
             peer,
         }))
@@ -66,7 +64,6 @@ impl Wire {
     /// Starts the count for the next request.
     pub(crate) fn arm(&self) {
         self.accepted.store(0, Ordering::Relaxed);
-        self.interim.store(0, Ordering::Relaxed);
         self.armed.store(true, Ordering::Relaxed);
     }
 
@@ -98,16 +95,6 @@ impl Wire {
         self.armed.store(false, Ordering::Relaxed);
     }
 
-    /// Counts an interim answer.
-    pub(crate) fn answered_interim(&self) {
-        self.interim.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Interim answers since [`Wire::arm`].
-    pub(crate) fn interim_answers(&self) -> u32 {
-        self.interim.load(Ordering::Relaxed)
-    }
-
     /// Bytes that the socket accepted since [`Wire::arm`].
     pub(crate) fn accepted(&self) -> u64 {
         self.accepted.load(Ordering::Relaxed)
@@ -127,10 +114,45 @@ impl Wire {
     pub(crate) fn peer_has_left(&self) -> bool {
         let socket = self.stream.lock();
         let Some(stream) = socket.tcp() else { return false };
-        match stream.ready(tokio::io::Interest::READABLE).now_or_never() {
+        match stream.ready(Interest::READABLE).now_or_never() {
             Some(Ok(ready)) => ready.is_read_closed(),
             Some(Err(_)) => true,
             None => false,
+        }
+    }
+
+    /// Reads by a call of one's own on the socket, as soon as it has something; `WouldBlock` must mean that it has not.
+    pub(crate) fn poll_read_by(
+        &self,
+        cx: &mut Context<'_>,
+        mut call: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        let socket = self.stream.lock();
+        let Some(stream) = socket.tcp() else { return Poll::Ready(Err(io::ErrorKind::Unsupported.into())) };
+        loop {
+            ready!(stream.poll_read_ready(cx))?;
+            match stream.try_io(Interest::READABLE, || call(stream.as_fd())) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                done => return Poll::Ready(done),
+            }
+        }
+    }
+
+    /// The same for writing. Past the count: it is for tunnels, of which nothing is ever sent again, and no attempt that
+    /// could be judged by the count is left by then.
+    pub(crate) fn poll_write_by(
+        &self,
+        cx: &mut Context<'_>,
+        mut call: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        let socket = self.stream.lock();
+        let Some(stream) = socket.tcp() else { return Poll::Ready(Err(io::ErrorKind::Unsupported.into())) };
+        loop {
+            ready!(stream.poll_write_ready(cx))?;
+            match stream.try_io(Interest::WRITABLE, || call(stream.as_fd())) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                done => return Poll::Ready(done),
+            }
         }
     }
 
@@ -173,6 +195,8 @@ macro_rules! on_socket {
 
 #[cfg(test)]
 pub(crate) mod script;
+
+const SMALL: usize = 1024;
 
 /// The IO that everything above is built on: a [`Wire`] that counts.
 #[derive(Debug)]
@@ -235,6 +259,16 @@ impl AsyncWrite for Counted {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let all: usize = bufs.iter().map(|buf| buf.len()).sum();
+        if all <= SMALL {
+            // A head with a small body: to copy it costs less than the system's way of gathering it.
+            let (mut together, mut end) = ([0; SMALL], 0);
+            for buf in bufs {
+                together[end..end + buf.len()].copy_from_slice(buf);
+                end += buf.len();
+            }
+            return self.poll_write(cx, &together[..end]);
+        }
         self.before_a_write()?;
         let written = on_socket!(self, stream => Pin::new(stream).poll_write_vectored(cx, bufs));
         self.counted(written)

@@ -7,10 +7,11 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::Client;
+use crate::proxy::downstream::Connection;
 use crate::upstream::Counted;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -51,19 +52,16 @@ impl ClientIo {
         }
     }
 
-    /// Puts bytes that were read already in front again.
-    pub(crate) fn with_early(mut self, early: &[u8]) -> Self {
-        if !early.is_empty() {
-            let mut inbound = self.client.inbound.lock();
-            inbound.held = [early, &inbound.held].concat().as_slice().into();
-            self.free = false;
-        }
-        self
-    }
-
-    /// Ends the connection so that the client sees that it was cut.
-    pub(crate) fn reset(&self) {
-        self.io.0.reset_on_close();
+    /// What is left of it in a tunnel. `read` are bytes that hyper had read and not used.
+    pub(crate) fn into_connection(self, read: Bytes) -> Connection {
+        let held = std::mem::take(&mut self.client.inbound.lock().held);
+        let early = match (read.is_empty(), held.is_empty()) {
+            // An empty slice would still keep what it was cut from.
+            (true, true) => Bytes::new(),
+            (false, true) => read,
+            (_, false) => [read, held.freeze()].concat().into(),
+        };
+        Connection { early, io: self.io, _ticket: self.client.ticket.lock().take() }
     }
 
     fn poll_gated(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {

@@ -1,6 +1,6 @@
 //! The witness against scripted sockets: what is called unwritten was not written, and is not written later.
 
-use std::{collections::VecDeque, io::ErrorKind};
+use std::{collections::VecDeque, io::ErrorKind, task::Waker};
 
 use bytes::Bytes;
 
@@ -63,7 +63,7 @@ async fn connection(row: &Row) -> (Connection, Peer) {
     let peer = Peer::plain(Plan { writes: row.writes.clone(), reads: vec![row.read], when: row.when });
     let wire = peer.wire();
     let link = Link::over(Arc::clone(&wire), Hop::Plain(Counted(wire)));
-    (Connection::over(link).await.unwrap(), peer)
+    (Connection::over(link), peer)
 }
 
 fn assert_untouched(request: &Unsent, row: &Row) {
@@ -77,7 +77,7 @@ async fn an_attempt_that_says_unwritten_let_no_byte_through_and_gives_the_whole_
     for row in matrix() {
         let (connection, peer) = connection(&row).await;
         let mut phase = Phase::Send;
-        let ended = connection.send(request(row.body), PATIENCE, &mut phase).await;
+        let ended = connection.send(Box::new(request(row.body)), PATIENCE, &mut phase).await;
         let at_verdict = peer.accepted();
         match ended {
             Err(SendFailure::Unsent { request, .. }) => {
@@ -111,7 +111,7 @@ async fn an_attempt_that_is_dropped_after_any_poll_writes_nothing_more() {
             let mut phase = Phase::Send;
             let mut context = Context::from_waker(Waker::noop());
             {
-                let mut attempt = pin!(connection.send(request(row.body), PATIENCE, &mut phase));
+                let mut attempt = pin!(connection.send(Box::new(request(row.body)), PATIENCE, &mut phase));
                 for _ in 0..polls {
                     if attempt.as_mut().poll(&mut context).is_ready() {
                         break;
@@ -144,7 +144,7 @@ async fn an_early_answer_is_read_although_the_upload_can_no_longer_be_written() 
     let row = Row { writes, read: Read::Answer, when: When::AfterAWrite, body: true };
     let (connection, _) = connection(&row).await;
     let mut phase = Phase::Send;
-    let answer = connection.send(request(true), PATIENCE, &mut phase).await;
+    let answer = connection.send(Box::new(request(true)), PATIENCE, &mut phase).await;
     assert_eq!(answer.unwrap().response.status(), 200);
 }
 
@@ -155,9 +155,9 @@ async fn an_answer_is_not_lost_where_its_task_has_used_up_its_budget() {
         let peer = Peer::plain(Plan { writes: vec![], reads: reads.clone(), when: When::AfterAWrite });
         let wire = peer.wire();
         let link = Link::over(Arc::clone(&wire), Hop::Plain(Counted(wire)));
-        let connection = Connection::over(link).await.unwrap();
+        let connection = Connection::over(link);
         let mut phase = Phase::Send;
-        let mut attempt = pin!(connection.send(request(false), PATIENCE, &mut phase));
+        let mut attempt = pin!(connection.send(Box::new(request(false)), PATIENCE, &mut phase));
         tokio::task::yield_now().await; // with a budget of its own
         let mut polls = 0;
         let answer = poll_fn(|cx| {

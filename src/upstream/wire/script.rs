@@ -120,7 +120,6 @@ impl Peer {
             accepted: 0.into(),
             armed: false.into(),
             ended: false.into(),
-            interim: 0.into(),
             wary: false.into(),
             peer: ([127, 0, 0, 1], 1).into(),
         })

@@ -123,7 +123,7 @@ async fn attempt(
     let mut trail = Trail::default();
     let mut polls = 0;
     let until = Instant::now() + Duration::from_secs(5);
-    let progress = trail.begin(&node, Stage::ForwardRoundtrip, AttemptSpan::default());
+    let progress = trail.begin(&node, Stage::ForwardRoundtrip, AttemptSpan::default(), Instant::now());
     let ended = if drop_after == 0 {
         drop(exchange.attempt(request, &node, until, progress));
         None
@@ -175,9 +175,7 @@ pub(super) async fn over_tcp(pool: &Arc<Pool>, address: SocketAddr) -> (String, 
 
 /// The answer is over; its connection goes to the pool if it may.
 pub(super) fn keep(pool: &Arc<Pool>, Answer { answered, key }: Answer) {
-    let (head, incoming) = answered.response.into_parts();
-    let home = Arc::clone(pool);
-    drop(AnswerBody::new(incoming, head.version, answered.connection, answered.upload, home, key));
+    drop(AnswerBody::new(answered.connection, answered.upload, Arc::clone(pool), key));
 }
 
 /// Whether the next request goes out on the connection to this peer; no other can be had.

@@ -1,7 +1,5 @@
 //! Where a chunked body ends (RFC 9112, section 7.1): strictly, so that nobody can end it elsewhere.
 
-use super::Flaw;
-
 /// The most digits that a chunk's size may have.
 const MAX_DIGITS: u8 = 16;
 /// The most bytes that all chunk extensions of a body may have, and so its trailers.
@@ -9,8 +7,10 @@ const MAX_ASIDE: u32 = 16 * 1024;
 
 /// Where in a chunked body the next byte lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Chunks {
+pub(crate) struct Chunks {
     at: At,
+    /// Spaces may stand behind a size.
+    spaces: bool,
     /// Bytes of extensions and trailers so far.
     aside: u32,
 }
@@ -21,6 +21,8 @@ enum At {
         digits: u8,
         size: u64,
     },
+    /// Behind a chunk's size.
+    Spaces(u64),
     Extension(u64),
     /// The LF behind a chunk's size.
     SizeEnd(u64),
@@ -34,50 +36,91 @@ enum At {
     LastLf,
 }
 
+/// What a byte of a chunked body is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    Framing,
+    Data,
+    /// Lines of trailers, each with its end.
+    Trailer,
+    /// Framing whose last byte is the body's.
+    End,
+}
+
 impl Default for Chunks {
     fn default() -> Self {
-        Self { at: At::Size { digits: 0, size: 0 }, aside: 0 }
+        Self { at: At::Size { digits: 0, size: 0 }, spaces: false, aside: 0 }
     }
 }
 
 impl Chunks {
+    /// The same for whoever writes the body anew: old servers put spaces behind a chunk's size.
+    pub(crate) fn lenient() -> Self {
+        Self { spaces: true, ..Self::default() }
+    }
+
     /// How many of `bytes` belong to the body, and whether it ends there.
-    pub(super) fn take(&mut self, bytes: &[u8]) -> Result<(usize, bool), Flaw> {
+    pub(crate) fn take(&mut self, bytes: &[u8]) -> Result<(usize, bool), &'static str> {
         let mut taken = 0;
-        while let Some(byte) = bytes.get(taken) {
-            if let At::Data(left) = &mut self.at {
-                let step = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len() - taken);
-                *left -= step as u64;
-                taken += step;
-                if *left == 0 {
-                    self.at = At::DataCr;
-                }
-                continue;
-            }
-            match self.next(*byte) {
-                Ok(Some(at)) => self.at = at,
-                Ok(None) => return Ok((taken + 1, true)),
+        while taken < bytes.len() {
+            match self.step(&bytes[taken..]) {
+                Ok((step, Part::End)) => return Ok((taken + step, true)),
+                Ok((step, _)) => taken += step,
                 Err(_) if taken > 0 => break,
                 Err(flaw) => return Err(flaw),
             }
-            taken += 1;
         }
         Ok((taken, false))
     }
 
+    /// What the next bytes are, and how many of them; none is ever both data and something else. What is wrong is told
+    /// when nothing right lies before it.
+    pub(crate) fn step(&mut self, bytes: &[u8]) -> Result<(usize, Part), &'static str> {
+        if let At::Data(left) = &mut self.at {
+            let step = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+            *left -= step as u64;
+            if *left == 0 {
+                self.at = At::DataCr;
+            }
+            return Ok((step, Part::Data));
+        }
+        let mut part = None;
+        for (before, byte) in bytes.iter().enumerate() {
+            let next = match self.next(*byte) {
+                Ok(next) => next,
+                Err(flaw) => return part.map(|part| (before, part)).ok_or(flaw),
+            };
+            let of_trailer = matches!(next, Some(At::Trailer | At::TrailerLf)) || self.at == At::TrailerLf;
+            let this = if of_trailer { Part::Trailer } else { Part::Framing };
+            match part {
+                Some(part) if part != this => return Ok((before, part)),
+                _ => part = Some(this),
+            }
+            match next {
+                None => return Ok((before + 1, Part::End)),
+                Some(at) => self.at = at,
+            }
+            if matches!(self.at, At::Data(_)) {
+                return Ok((before + 1, Part::Framing));
+            }
+        }
+        Ok((bytes.len(), part.unwrap_or(Part::Framing)))
+    }
+
     /// The state behind this byte; none where it was the last.
-    fn next(&mut self, byte: u8) -> Result<Option<At>, Flaw> {
+    fn next(&mut self, byte: u8) -> Result<Option<At>, &'static str> {
         let at = match (self.at, byte) {
             (At::Size { digits, size }, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
                 if digits == MAX_DIGITS {
-                    return Err(Flaw::malformed("a chunk's size has more than 16 digits"));
+                    return Err("a chunk's size has more than 16 digits");
                 }
                 let digit = char::from(byte).to_digit(16).unwrap_or_default();
                 At::Size { digits: digits + 1, size: size << 4 | u64::from(digit) }
             }
-            (At::Size { digits: 0, .. }, _) => return Err(Flaw::malformed("a chunk without its size")),
-            (At::Size { size, .. }, b';') => At::Extension(size),
-            (At::Size { size, .. } | At::Extension(size), b'\r') => At::SizeEnd(size),
+            (At::Size { digits: 0, .. }, _) => return Err("a chunk without its size"),
+            (At::Size { size, .. } | At::Spaces(size), b';') => At::Extension(size),
+            (At::Size { size, .. } | At::Spaces(size) | At::Extension(size), b'\r') => At::SizeEnd(size),
+            (At::Size { size, .. } | At::Spaces(size), b' ' | b'\t') if self.spaces => At::Spaces(size),
             (At::Extension(size), b'\t' | b' '..=b'~' | 0x80..) => {
                 self.count_aside()?;
                 At::Extension(size)
@@ -95,15 +138,15 @@ impl Chunks {
                 self.count_aside()?;
                 At::Trailer
             }
-            _ => return Err(Flaw::malformed("the chunked body is not framed as it should be")),
+            _ => return Err("the chunked body is not framed as it should be"),
         };
         Ok(Some(at))
     }
 
-    fn count_aside(&mut self) -> Result<(), Flaw> {
+    fn count_aside(&mut self) -> Result<(), &'static str> {
         self.aside += 1;
         if self.aside > MAX_ASIDE {
-            return Err(Flaw::malformed("chunk extensions and trailers of more than 16384 bytes"));
+            return Err("chunk extensions and trailers of more than 16384 bytes");
         }
         Ok(())
     }

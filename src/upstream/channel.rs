@@ -1,0 +1,139 @@
+//! The bytes of one HTTP/1.1 connection: what was read and not taken yet, and what waits to be written.
+//!
+//! Nothing here decides anything, and nothing moves but when its owner polls. An idle one holds no
+//! buffer to speak of.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    task::{Context, Poll, Waker, ready},
+};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::{http1::Looked, link::Link, wire::Wire};
+
+/// What is read at a time; more where that was not enough.
+const FIRST_READ: usize = 8 * 1024;
+const LARGEST_READ: usize = 128 * 1024;
+/// What an idle connection keeps for its next head.
+const KEPT_LEAD: usize = 1024;
+
+/// Both directions of a link.
+#[derive(Debug)]
+pub(super) struct Channel {
+    link: Link,
+    /// Read, and not taken yet.
+    pub(super) read: BytesMut,
+    pub(super) looked: Looked,
+    step: usize,
+    out: Out,
+}
+
+/// What waits to be written: a line or head of ours, then bytes of somebody's, then an end of ours.
+#[derive(Debug, Default)]
+pub(super) struct Out {
+    pub(super) lead: BytesMut,
+    pub(super) data: Bytes,
+    pub(super) tail: &'static [u8],
+    /// Was written, and may still wait in the link.
+    unflushed: bool,
+}
+
+impl Channel {
+    pub(super) fn over(link: Link) -> Self {
+        Self { link, read: BytesMut::new(), looked: Looked::default(), step: FIRST_READ, out: Out::default() }
+    }
+
+    pub(super) fn wire(&self) -> &std::sync::Arc<Wire> {
+        self.link.wire()
+    }
+
+    pub(super) fn is_tls(&self) -> bool {
+        self.link.is_tls()
+    }
+
+    /// The link, and what was read of it and not taken.
+    pub(super) fn into_parts(self) -> (Link, Bytes) {
+        (self.link, self.read.freeze())
+    }
+
+    /// What is to be written next. Only to be filled while nothing waits.
+    pub(super) fn out(&mut self) -> &mut Out {
+        &mut self.out
+    }
+
+    /// Writes what waits, through all layers. Ready when nothing waits any more.
+    pub(super) fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Self { link, out, .. } = self;
+        while !out.is_empty() {
+            let slices = [IoSlice::new(&out.lead), IoSlice::new(&out.data), IoSlice::new(out.tail)];
+            let written = if slices[1].is_empty() && slices[2].is_empty() {
+                ready!(Pin::new(&mut *link).poll_write(cx, &slices[0]))?
+            } else {
+                ready!(Pin::new(&mut *link).poll_write_vectored(cx, &slices))?
+            };
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            out.advance(written);
+            out.unflushed = true;
+        }
+        if out.unflushed {
+            ready!(Pin::new(link).poll_flush(cx))?;
+            out.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads more: how much, and 0 at the end.
+    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let room = self.read.capacity() - self.read.len();
+        if room < FIRST_READ / 4 {
+            self.read.reserve(self.step);
+        }
+        let room = self.read.capacity() - self.read.len();
+        let read = ready!(tokio_util::io::poll_read_buf(Pin::new(&mut self.link), cx, &mut self.read))?;
+        if read == room {
+            self.step = (self.step * 2).min(LARGEST_READ);
+        }
+        Poll::Ready(Ok(read))
+    }
+
+    /// Whether nothing comes, as far as the runtime has been told. Takes in what TLS has to say to itself, and leaves
+    /// no owner to be woken.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        let mut byte = [0];
+        let mut context = Context::from_waker(Waker::noop());
+        let read = Pin::new(&mut self.link).poll_read(&mut context, &mut ReadBuf::new(&mut byte));
+        self.read.is_empty() && read.is_pending()
+    }
+
+    /// Comes to rest between two requests: true where nothing waits either way.
+    pub(super) fn rest(&mut self) -> bool {
+        let empty = self.out.is_empty() && !self.out.unflushed && self.read.is_empty();
+        (self.read, self.step) = (BytesMut::new(), FIRST_READ);
+        if self.out.lead.capacity() > KEPT_LEAD {
+            self.out.lead = BytesMut::new();
+        }
+        empty && self.is_quiet()
+    }
+}
+
+impl Out {
+    fn is_empty(&self) -> bool {
+        self.lead.is_empty() && self.data.is_empty() && self.tail.is_empty()
+    }
+
+    fn advance(&mut self, mut written: usize) {
+        let mut take = |part: &mut dyn Buf| {
+            let step = written.min(part.remaining());
+            part.advance(step);
+            written -= step;
+        };
+        take(&mut self.lead);
+        take(&mut self.data);
+        take(&mut self.tail);
+    }
+}
