@@ -30,9 +30,9 @@ fn thousands(value: f64) -> String {
     text
 }
 
-/// The largest first; what is below a hundredth is left out.
+/// The largest first; what happens to less than one in twenty is left out.
 pub fn joined(figures: &Figures) -> String {
-    let mut figures: Vec<(&String, &f64)> = figures.iter().filter(|(_, value)| **value >= 0.01).collect();
+    let mut figures: Vec<(&String, &f64)> = figures.iter().filter(|(_, value)| **value >= 0.05).collect();
     figures.sort_by(|a, b| b.1.total_cmp(a.1));
     let figures: Vec<String> = figures.iter().map(|(name, value)| format!("{name} {value:.2}")).collect();
     figures.join(", ")

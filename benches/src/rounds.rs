@@ -13,8 +13,8 @@ use crate::{
 /// So many units are done for a count of system calls.
 const COUNTED: u64 = 4_000;
 const CLIENTS: usize = 32;
-/// The others have a place in each second round: it is resin that has to be told from noise.
-const OTHERS: usize = 2;
+/// The others have a place in each third round: it is resin that has to be told from noise.
+const OTHERS: usize = 3;
 
 /// The proxies of a run, as they are called, running or with the reason why not.
 pub struct Fleet {

@@ -103,10 +103,35 @@ pub fn free_ports(count: usize) -> Outcome<Vec<SocketAddr>> {
     Ok(held.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?)
 }
 
-/// The first line that a program prints about its version.
+/// The number in what a program says of its version.
 pub fn version(program: &str, flag: &str) -> Outcome<String> {
     let output = Command::new(program).arg(flag).output().map_err(|error| format!("{program}: {error}"))?;
     let text = [output.stdout, output.stderr].concat();
-    let text = String::from_utf8_lossy(&text);
-    Ok(text.lines().next().unwrap_or_default().trim().to_owned())
+    let number = number_in(&String::from_utf8_lossy(&text));
+    number.ok_or_else(|| format!("{program} {flag} names no version").into())
+}
+
+fn number_in(text: &str) -> Option<String> {
+    let mut words = text.split(|letter: char| letter.is_whitespace() || letter == '/' || letter == ':');
+    let number =
+        words.find(|word| word.contains('.') && word.starts_with(|letter: char| letter.is_ascii_digit()));
+    number.map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_found_in_what_each_says() {
+        for (text, number) in [
+            ("HAProxy version 2.6.12-1+deb12u4 2026/10/17 - https://haproxy.org/", "2.6.12-1+deb12u4"),
+            ("nginx version: nginx/1.22.1", "1.22.1"),
+            ("Squid Cache: Version 5.7\nService Name: squid", "5.7"),
+            ("\nenvoy  version: 8fb2/1.40.0/Clean/RELEASE/BoringSSL", "1.40.0"),
+            ("resin 0.1.0", "0.1.0"),
+        ] {
+            assert_eq!(number_in(text).as_deref(), Some(number));
+        }
+    }
 }

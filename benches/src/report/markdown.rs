@@ -33,7 +33,7 @@ fn tables(results: &Results) -> Result<String, std::fmt::Error> {
     let machine = &results.machine;
     writeln!(
         text,
-        "{}, {} cores, {} MiB, Linux {}; resin at {}. {}.\n",
+        "{}, {} cores, {} MiB, Linux {}; the tree at {}. Versions: {}.\n",
         machine.processor,
         machine.cores,
         machine.memory_mib,
@@ -42,9 +42,9 @@ fn tables(results: &Results) -> Result<String, std::fmt::Error> {
         results
             .versions
             .iter()
-            .map(|(peer, version)| format!("{peer}: {version}"))
+            .map(|(peer, version)| format!("{peer} {version}"))
             .collect::<Vec<_>>()
-            .join("; "),
+            .join(", "),
     )?;
     let of = |main: bool| move |work: &&WorkResult| (work.main == "cpu_us") == main && !work.slots.is_empty();
     time(&mut text, results, &results.works.iter().filter(of(true)).collect::<Vec<_>>())?;
