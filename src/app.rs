@@ -12,7 +12,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use tokio::{sync::watch, task::JoinHandle, time::timeout};
+use tokio::{
+    sync::watch,
+    task::{JoinHandle, spawn_blocking},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -25,7 +29,7 @@ use crate::{
     routing::{Directory, Snapshot},
     store::{Changes, NodeChange, PrivateServer, PrivateServerError, Recorder, Store, StoreError},
     telemetry::{Metrics, Tracing, ops},
-    upstream::{Targets, Trust, TrustError},
+    upstream::{OwnRoots, Targets, Trust, TrustError},
 };
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -63,7 +67,7 @@ pub struct Bound {
     addresses: Addresses,
     metrics: Metrics,
     tracing: Tracing,
-    trust: Trust,
+    trust: JoinHandle<Result<Trust, TrustError>>,
     ready: watch::Sender<ops::Readiness>,
     halt: CancellationToken,
     ops: JoinHandle<()>,
@@ -79,7 +83,9 @@ pub struct Addresses {
 
 /// Binds the ports. `environment` is where the `OTEL_*` settings are looked up.
 pub async fn bind(config: Config, environment: impl Fn(&str) -> Option<String>) -> Result<Bound, StartError> {
-    let trust = Trust::load(config.ca_file.as_deref())?;
+    // Whatever can be wrong with it is told now; the system's are read while the database is waited for.
+    let own = OwnRoots::read(config.ca_file.as_deref())?;
+    let trust = spawn_blocking(move || Trust::load(own));
     let refuse = |setting, address| move |source| StartError::Bind { setting, address, source };
     let data = proxy::bind(config.data_listen, config.data_threads)
         .map_err(refuse("RESIN_DATA_LISTEN", config.data_listen))?;
@@ -132,7 +138,7 @@ impl Bound {
             journal,
             metrics,
             tracing: tracing.clone(),
-            trust,
+            trust: trust.await.map_err(|error| StartError::Threads(error.into()))??,
             targets: Targets::new(config.targets, [addresses.data, addresses.control, addresses.ops]),
             drain: drain.clone(),
             idle: Arc::default(),
@@ -347,8 +353,7 @@ impl App {
         }
         self.halt.cancel();
         let threads = self.threads;
-        let joined =
-            tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join())));
+        let joined = spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join())));
         if joined.await.is_err() {
             tracing::error!("the data threads could not be joined");
         }

@@ -46,6 +46,11 @@ impl Drain {
         self.0.begun.clone()
     }
 
+    /// Waits until the drain begins.
+    pub async fn begun(&self) {
+        self.0.begun.cancelled().await;
+    }
+
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.0.in_flight.load(Ordering::Acquire)

@@ -24,7 +24,11 @@ use tokio_postgres::{
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::{config::shown_database, model::Secret, upstream};
+use crate::{
+    config::shown_database,
+    model::Secret,
+    upstream::{self, OwnRoots},
+};
 
 pub use changes::Changes;
 pub use error::{StoreError, WriteError};
@@ -70,8 +74,11 @@ impl Store {
         let mut config: Config =
             url.expose().parse().map_err(|error| StoreError::Tls(error::chain(&error)))?;
         settle(&mut config);
-        let unverified = config.get_ssl_mode() == SslMode::Prefer && ca_file.is_none();
-        let tls = upstream::client_config(ca_file, unverified);
+        let tls = match (config.get_ssl_mode(), ca_file) {
+            // Reading the roots takes longer than all else at the start.
+            (SslMode::Disable | SslMode::Prefer, None) => upstream::unverified(),
+            _ => OwnRoots::read(ca_file).and_then(upstream::verified),
+        };
         let tls = MakeRustlsConnect::new(tls.map_err(|error| StoreError::Tls(error.to_string()))?);
         let manager = ManagerConfig { recycling_method: RecyclingMethod::Verified };
         let manager = Manager::from_config(config.clone(), tls.clone(), manager);

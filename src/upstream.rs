@@ -30,7 +30,7 @@ pub(crate) use http1::chunks::Chunks;
 pub(crate) use link::Link;
 pub(crate) use pool::{Found, Key, Limits as PoolLimits, Pool};
 pub(crate) use targets::Targets;
-pub(crate) use tls::{Trust, TrustError, client_config};
+pub(crate) use tls::{OwnRoots, Trust, TrustError, unverified, verified};
 #[cfg(test)]
 pub(crate) use upload::Source;
 pub(crate) use upload::Upload;

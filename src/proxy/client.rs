@@ -5,6 +5,7 @@ mod io;
 
 use std::{
     fmt,
+    future::poll_fn,
     net::IpAddr,
     pin::Pin,
     sync::{
@@ -43,8 +44,8 @@ pub(crate) struct Client {
     wire: Arc<Wire>,
     /// Ends the connection from outside.
     pub(crate) hang_up: Arc<Notify>,
-    /// It was waited for long enough. A request may have come in the same moment: that one is not to be dropped.
-    pub(crate) waited: Notify,
+    /// The roster has something for it to do. A request may have come in the same moment: that one is not to be dropped.
+    pub(crate) called: Notify,
     /// Carries many requests at a time.
     multiplexed: AtomicBool,
     inbound: Mutex<Inbound>,
@@ -74,7 +75,7 @@ impl Client {
             ip,
             wire,
             hang_up: Arc::default(),
-            waited: Notify::new(),
+            called: Notify::new(),
             multiplexed: AtomicBool::new(false),
             inbound: Mutex::new(Inbound::new(limits)),
             flushed: AtomicBool::new(true),
@@ -129,8 +130,21 @@ impl Client {
         self.inbound.lock().gate.shut();
     }
 
-    pub(crate) fn is_busy(&self) -> bool {
-        self.standing() == Standing::Busy
+    /// Whether hyper could be put away, and has not been: it holds nothing of the client's nor for it.
+    pub(crate) fn may_rest(&self) -> bool {
+        let inbound = self.inbound.lock();
+        inbound.outstanding() == 0
+            && inbound.is_empty()
+            && !inbound.at_rest
+            && self.flushed.load(Ordering::Relaxed)
+            && self.interim.lock().is_empty()
+    }
+
+    /// Waits without hyper until something comes from the client, or its end.
+    pub(crate) async fn rest(&self) {
+        self.inbound.lock().at_rest = true;
+        poll_fn(|cx| self.wire.poll_readable(cx)).await;
+        self.inbound.lock().at_rest = false;
     }
 
     pub(crate) fn standing(&self) -> Standing {
@@ -147,13 +161,13 @@ impl Client {
         }
     }
 
-    /// The head that has begun takes too long. One that has not is not worth an answer.
-    pub(crate) fn give_up_on_head(&self) {
+    /// It was waited for long enough. A head that has begun is told so; one that has not is not worth an answer.
+    pub(crate) fn give_up(&self) {
         let mut inbound = self.inbound.lock();
         if inbound.head_since.is_some() && inbound.flaw.is_none() {
             inbound.flaw = Some(Flaw::slow_head());
         }
-        self.waited.notify_one();
+        self.called.notify_one();
     }
 
     /// What is wrong with the bytes that are held back, and those bytes; where an answer to them would not get into the
@@ -184,7 +198,7 @@ impl Client {
         let drain = async {
             io.shutdown().await?;
             let mut left = LINGER_BYTES;
-            let mut buffer = [0; 4096];
+            let mut buffer = vec![0; 4096];
             while left > 0 {
                 match io.read(&mut buffer).await? {
                     0 => break,

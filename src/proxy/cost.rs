@@ -3,6 +3,8 @@
 //! A data thread's work is done on the test's own thread, where every allocation is counted; client and origin are
 //! threads of their own, whose allocations are not. (System calls are counted from outside: `tests/cost.rs`.)
 
+mod idle;
+
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
@@ -23,7 +25,7 @@ use crate::{
     record::Journal,
     routing::{Directory, Snapshot},
     telemetry::{Metrics, Tracing},
-    upstream::{Targets, Trust},
+    upstream::{OwnRoots, Targets, Trust},
 };
 
 const WARM_UP: usize = 50;
@@ -78,7 +80,7 @@ fn worker(max_retries: i32) -> Arc<Worker> {
         journal: Arc::new(Journal::new(1 << 20)),
         metrics: Metrics::new(),
         tracing: Tracing::default(),
-        trust: Trust::load(None).unwrap(),
+        trust: Trust::load(OwnRoots::read(None).unwrap()).unwrap(),
         targets: Targets::new(config.targets, []),
         drain: Drain::new(),
         idle: Arc::default(),

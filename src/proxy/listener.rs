@@ -33,7 +33,7 @@ use super::{
     exchange,
     gate::{Flaw, HeadLimits, USUAL_FIELDS},
     headers, refusal,
-    roster::Ticket,
+    roster::{Due, Ticket},
     target::NoPath,
     tunnel,
     worker::Worker,
@@ -121,7 +121,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
 }
 
-async fn connection(worker: Arc<Worker>, stream: TcpStream, peer: SocketAddr, ticket: Ticket) {
+pub(super) async fn connection(worker: Arc<Worker>, stream: TcpStream, peer: SocketAddr, ticket: Ticket) {
     let Ok(wire) = Wire::new(stream) else { return };
     let client = Client::new(peer.ip().to_canonical(), wire, worker.roster.limits.head, ticket);
     worker.roster.watch(&client);
@@ -129,22 +129,52 @@ async fn connection(worker: Arc<Worker>, stream: TcpStream, peer: SocketAddr, ti
     let http2 = tokio::select! {
         biased;
         http2 = io.starts_with_preface() => http2,
-        () = client.waited.notified() => None,
+        () = client.called.notified() => None,
     };
     match http2 {
-        Some(true) => return speak_http2(worker, client, io).await,
-        Some(false) => speak_http1(&worker, &client, io).await,
+        Some(true) => return Box::pin(speak_http2(worker, client, io)).await,
+        Some(false) => {}
         None => return,
+    }
+    // What is boxed here is what a connection at rest has no need of.
+    while Box::pin(speak_http1(&worker, &client, io)).await == Then::Rest
+        && more_comes(&worker, &client).await
+    {
+        io = ClientIo::new(Arc::clone(&client));
     }
     // hyper is gone. What it was not given, and what the client may not have read yet, is seen to here.
     if let Some((flaw, bytes)) = client.flaw() {
-        refusal::refuse(&worker, &client, &flaw, &bytes).await;
+        Box::pin(refusal::refuse(&worker, &client, &flaw, &bytes)).await;
     } else if client.lingers() {
-        client.linger().await;
+        Box::pin(client.linger()).await;
     }
 }
 
-async fn speak_http1(worker: &Arc<Worker>, client: &Arc<Client>, io: ClientIo) {
+/// What follows when hyper is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    /// The connection idles, and goes on when the client asks for more.
+    Rest,
+    End,
+}
+
+/// Waits at rest: false where the client has had its time, or the drain begins.
+async fn more_comes(worker: &Worker, client: &Client) -> bool {
+    loop {
+        tokio::select! {
+            biased;
+            () = client.rest() => return true,
+            () = client.called.notified() => {
+                if worker.roster.due(client) == Due::End {
+                    return false;
+                }
+            }
+            () = worker.drain.begun() => return false,
+        }
+    }
+}
+
+async fn speak_http1(worker: &Arc<Worker>, client: &Arc<Client>, io: ClientIo) -> Then {
     let draining = worker.drain.draining();
     let head = worker.roster.limits.head;
     let (each, of) = (Arc::clone(worker), Arc::clone(client));
@@ -159,13 +189,16 @@ async fn speak_http1(worker: &Arc<Worker>, client: &Arc<Client>, io: ClientIo) {
     loop {
         tokio::select! {
             biased;
-            ended = connection.as_mut() => return log_end(ended),
-            () = client.hang_up.notified() => return,
-            () = client.waited.notified() => {
-                if !client.is_busy() {
-                    return;
-                }
+            ended = connection.as_mut() => {
+                log_end(ended);
+                return Then::End;
             }
+            () = client.hang_up.notified() => return Then::End,
+            () = client.called.notified() => match worker.roster.due(client) {
+                Due::Nothing => {}
+                Due::Rest => return Then::Rest,
+                Due::End => return Then::End,
+            },
             () = draining.cancelled(), if !told => {
                 connection.as_mut().graceful_shutdown();
                 told = true;
@@ -176,9 +209,9 @@ async fn speak_http1(worker: &Arc<Worker>, client: &Arc<Client>, io: ClientIo) {
 
 async fn speak_http2(worker: Arc<Worker>, client: Arc<Client>, io: ClientIo) {
     let (draining, patience) = (worker.drain.draining(), worker.patience.idle);
-    let (streams, of) = (worker.roster.limits.streams, Arc::clone(&client));
-    let HeadLimits { bytes, .. } = worker.roster.limits.head;
-    let service = service_fn(move |request| answer_one(Arc::clone(&worker), Arc::clone(&of), request));
+    let (streams, HeadLimits { bytes, .. }) = (worker.roster.limits.streams, worker.roster.limits.head);
+    let (each, of) = (Arc::clone(&worker), Arc::clone(&client));
+    let service = service_fn(move |request| answer_one(Arc::clone(&each), Arc::clone(&of), request));
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(streams)
@@ -192,12 +225,10 @@ async fn speak_http2(worker: Arc<Worker>, client: Arc<Client>, io: ClientIo) {
             biased;
             ended = connection.as_mut() => return log_end(ended),
             () = client.hang_up.notified() => patience,
-            () = client.waited.notified() => {
-                if client.is_busy() {
-                    continue;
-                }
-                patience
-            }
+            () = client.called.notified() => match worker.roster.due(&client) {
+                Due::End => patience,
+                Due::Nothing | Due::Rest => continue,
+            },
             () = draining.cancelled(), if !told => FOREVER,
             () = last.as_mut(), if told => return,
         };
@@ -228,8 +259,10 @@ async fn answer_one(
     let asks_tunnel = entry == Entry::Connect || request.headers().contains_key(UPGRADE);
     let mut response = match head_flaw(&request) {
         Some(flaw) => refusal::answer(&worker, &client, &request, &flaw),
-        None if entry == Entry::Connect => survive(tunnel::serve(&worker, &client, request), entry).await,
-        None => survive(exchange::serve(&worker, &client, request, entry), entry).await,
+        None if entry == Entry::Connect => {
+            survive(Box::pin(tunnel::serve(&worker, &client, request)), entry).await
+        }
+        None => survive(Box::pin(exchange::serve(&worker, &client, request, entry)), entry).await,
     };
     let opens = response.status() == StatusCode::SWITCHING_PROTOCOLS
         || (entry == Entry::Connect && response.status().is_success());

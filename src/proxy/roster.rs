@@ -65,6 +65,19 @@ pub(crate) enum TooMany {
     OfOneClient(usize),
 }
 
+/// What is to become of a connection now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due {
+    Nothing,
+    /// It idles: what it only needs for a request is put away.
+    Rest,
+    End,
+}
+
+/// How long a connection idles before it is put at rest. Taking hyper up again costs about as much as one allocation of
+/// its buffers: nothing, once a second.
+const AWAKE: Duration = Duration::from_secs(1);
+
 /// One thread's clients.
 pub(crate) struct Roster {
     pub(crate) limits: Limits,
@@ -119,13 +132,22 @@ impl Roster {
     pub(crate) fn sweep(&self) {
         self.clients.lock().retain(|client| {
             let Some(client) = client.upgrade() else { return false };
-            match client.standing() {
-                Standing::Heading(time) if time >= self.limits.head_time => client.give_up_on_head(),
-                Standing::Idle(time) if time >= self.limits.idle_time => client.waited.notify_one(),
-                Standing::Busy | Standing::Heading(_) | Standing::Idle(_) => {}
+            match self.due(&client) {
+                Due::Nothing => {}
+                Due::Rest => client.called.notify_one(),
+                Due::End => client.give_up(),
             }
             true
         });
+    }
+
+    pub(crate) fn due(&self, client: &Client) -> Due {
+        match client.standing() {
+            Standing::Heading(time) if time >= self.limits.head_time => Due::End,
+            Standing::Idle(time) if time >= self.limits.idle_time => Due::End,
+            Standing::Idle(time) if time >= AWAKE && client.may_rest() => Due::Rest,
+            Standing::Busy | Standing::Heading(_) | Standing::Idle(_) => Due::Nothing,
+        }
     }
 }
 

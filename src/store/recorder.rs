@@ -179,6 +179,9 @@ impl Recorder {
 }
 
 fn batches(records: Vec<Record>) -> VecDeque<Vec<Record>> {
+    if (1..=BATCH).contains(&records.len()) {
+        return VecDeque::from([records]);
+    }
     let mut records = records.into_iter();
     iter::repeat_with(|| records.by_ref().take(BATCH).collect::<Vec<_>>())
         .take_while(|batch| !batch.is_empty())

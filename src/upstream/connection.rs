@@ -117,14 +117,14 @@ impl Connection {
 
     /// A look at an idle connection: false where the peer has closed it or spoken on it.
     pub(crate) fn is_alive(&mut self) -> bool {
-        if is_quiet(self.wire()) {
+        if self.wire().is_quiet() {
             return true;
         }
         if !self.channel.is_tls() {
             return false;
         }
         // Session tickets and key updates are no answer: let TLS take them, then look again.
-        !self.has_ended() && is_quiet(self.wire())
+        !self.has_ended() && self.wire().is_quiet()
     }
 
     /// Sends the request and waits for the head of its response. `phase` tells where it stands, also when it is dropped.
@@ -239,10 +239,6 @@ pub(super) const MAX_INTERIM: u32 = 64;
 
 fn waited_for(phase: Phase) -> &'static str {
     if phase == Phase::ResponseHead { "waiting for the response head" } else { "sending the request" }
-}
-
-fn is_quiet(wire: &Wire) -> bool {
-    matches!(wire.peek(), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
 }
 
 impl Stopped {

@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use rustls::{
-    ClientConfig, RootCertStore,
+    ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::WebPkiSupportedAlgorithms,
     pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
@@ -31,11 +31,8 @@ pub enum TrustError {
 impl Trust {
     /// The system's roots (`SSL_CERT_FILE` and `SSL_CERT_DIR` replace them; a bare system gets the compiled-in ones),
     /// and those of `ca_file` beside them.
-    pub(crate) fn load(ca_file: Option<&Path>) -> Result<Self, TrustError> {
-        Ok(Self {
-            verified: connector(client_config(ca_file, false)?),
-            unverified: connector(client_config(ca_file, true)?),
-        })
+    pub(crate) fn load(own: OwnRoots) -> Result<Self, TrustError> {
+        Ok(Self { verified: connector(verified(own)?), unverified: connector(unverified()?) })
     }
 
     pub(crate) fn connector(&self, insecure: bool) -> &TlsConnector {
@@ -43,28 +40,41 @@ impl Trust {
     }
 }
 
-/// A TLS client that believes the system's roots and those of `ca_file`; or, unverified, anybody.
-pub(crate) fn client_config(ca_file: Option<&Path>, unverified: bool) -> Result<ClientConfig, TrustError> {
+/// The roots of a file, which may be none.
+#[derive(Debug)]
+pub(crate) struct OwnRoots(RootCertStore);
+
+impl OwnRoots {
+    pub(crate) fn read(ca_file: Option<&Path>) -> Result<Self, TrustError> {
+        let mut roots = RootCertStore::empty();
+        if let Some(path) = ca_file {
+            add_file(&mut roots, path)?;
+        }
+        Ok(Self(roots))
+    }
+}
+
+/// A TLS client that believes the system's roots and `own`. Reading them all takes a while.
+pub(crate) fn verified(own: OwnRoots) -> Result<ClientConfig, TrustError> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
-    if let Some(path) = ca_file {
-        add_file(&mut roots, path)?;
-    }
+    roots.extend(own.0.roots);
+    Ok(builder()?.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// A TLS client that believes anybody.
+pub(crate) fn unverified() -> Result<ClientConfig, TrustError> {
+    let builder = builder()?;
+    let anyone = Anyone(builder.crypto_provider().signature_verification_algorithms);
+    Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(anyone)).with_no_client_auth())
+}
+
+fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, TrustError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let algorithms = provider.signature_verification_algorithms;
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    let config = if unverified {
-        builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Anyone(algorithms)))
-            .with_no_client_auth()
-    } else {
-        builder.with_root_certificates(roots).with_no_client_auth()
-    };
-    Ok(config)
+    Ok(ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?)
 }
 
 /// The name that a certificate is checked against.

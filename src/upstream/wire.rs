@@ -30,8 +30,6 @@ pub(crate) struct Wire {
     accepted: AtomicU64,
     /// A request is being sent: a write that fails behind its first byte waits for the answer instead.
     armed: AtomicBool,
-    /// The peer's end was read: no answer can come any more.
-    ended: AtomicBool,
     /// The next write is preceded by a look at whether the peer has left.
     wary: AtomicBool,
     peer: SocketAddr,
@@ -51,7 +49,6 @@ impl Wire {
             stream: Mutex::new(Socket::Tcp(stream)),
             accepted: AtomicU64::new(0),
             armed: AtomicBool::new(false),
-            ended: AtomicBool::new(false),
             wary: AtomicBool::new(false),
             peer,
         }))
@@ -80,14 +77,12 @@ impl Wire {
         if !self.wary.load(Ordering::Relaxed) {
             return Ok(());
         }
-        match self.peek() {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.wary.store(false, Ordering::Relaxed);
-                Ok(())
-            }
+        if !self.is_quiet() {
             // It stays wary: whoever tries again gets no further.
-            _ => Err(io::ErrorKind::ConnectionReset.into()),
+            return Err(io::ErrorKind::ConnectionReset.into());
         }
+        self.wary.store(false, Ordering::Relaxed);
+        Ok(())
     }
 
     /// No request is being sent any more: write errors are errors.
@@ -108,6 +103,18 @@ impl Wire {
             #[cfg(test)]
             Socket::Script(script) => script.peek(),
         }
+    }
+
+    /// Whether nothing lies in the socket, not even its end.
+    pub(super) fn is_quiet(&self) -> bool {
+        matches!(self.peek(), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Ready once there is something to read, be it the end.
+    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let socket = self.stream.lock();
+        let Some(stream) = socket.tcp() else { return Poll::Ready(()) };
+        stream.poll_read_ready(cx).map(|_error_is_read_too| ())
     }
 
     /// Whether the peer is known to have closed its side.
@@ -210,23 +217,10 @@ impl Counted {
                 Poll::Ready(Ok(bytes))
             }
             // Part of a request is out and the peer stopped reading: an early answer may lie in the socket, and an
-            // error here would make hyper throw it away. The read side brings the answer or the end.
+            // error here would end the exchange before it is read. The read side brings the answer or the end.
             Poll::Ready(Err(error)) if self.waits_for_answer(&error) => Poll::Pending,
             other => other,
         }
-    }
-
-    fn before_a_write(&self) -> io::Result<()> {
-        if self.is_too_late() {
-            return Err(io::ErrorKind::BrokenPipe.into());
-        }
-        self.0.look()
-    }
-
-    /// The peer had ended before anything of the request was written. hyper would still write what waits in its
-    /// buffers, and nobody could tell any more that it was not heard.
-    fn is_too_late(&self) -> bool {
-        self.0.armed.load(Ordering::Relaxed) && self.0.ended.load(Ordering::Relaxed) && self.0.accepted() == 0
     }
 
     fn waits_for_answer(&self, error: &io::Error) -> bool {
@@ -238,18 +232,13 @@ impl Counted {
 
 impl AsyncRead for Counted {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.remaining();
-        let read = on_socket!(self, stream => Pin::new(stream).poll_read(cx, buf));
-        if matches!(&read, Poll::Ready(read) if read.is_err() || (before > 0 && buf.remaining() == before)) {
-            self.0.ended.store(true, Ordering::Relaxed);
-        }
-        read
+        on_socket!(self, stream => Pin::new(stream).poll_read(cx, buf))
     }
 }
 
 impl AsyncWrite for Counted {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.before_a_write()?;
+        self.0.look()?;
         let written = on_socket!(self, stream => Pin::new(stream).poll_write(cx, buf));
         self.counted(written)
     }
@@ -269,7 +258,7 @@ impl AsyncWrite for Counted {
             }
             return self.poll_write(cx, &together[..end]);
         }
-        self.before_a_write()?;
+        self.0.look()?;
         let written = on_socket!(self, stream => Pin::new(stream).poll_write_vectored(cx, bufs));
         self.counted(written)
     }

@@ -26,6 +26,8 @@ pub(super) struct Inbound {
     pub(super) quiet_since: Instant,
     /// Since when a head has begun and not ended.
     pub(super) head_since: Option<Instant>,
+    /// Nobody reads it: hyper was put away until more comes.
+    pub(super) at_rest: bool,
 }
 
 impl Inbound {
@@ -41,11 +43,17 @@ impl Inbound {
             finished: 0,
             quiet_since: Instant::now(),
             head_since: None,
+            at_rest: false,
         }
     }
 
     pub(super) fn outstanding(&self) -> u64 {
         self.gate.heads().max(self.begun) - self.finished
+    }
+
+    /// Whether it lies between two messages, with nothing of the next one there.
+    pub(super) fn is_empty(&self) -> bool {
+        self.gate.is_at_head() && self.held.is_empty() && self.flaw.is_none() && !self.garbled
     }
 
     /// Keeps bytes back until more is known.

@@ -119,7 +119,6 @@ impl Peer {
             stream: Mutex::new(Socket::Script(Script(Arc::clone(&self.0)))),
             accepted: 0.into(),
             armed: false.into(),
-            ended: false.into(),
             wary: false.into(),
             peer: ([127, 0, 0, 1], 1).into(),
         })

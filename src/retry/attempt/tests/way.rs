@@ -8,7 +8,7 @@ use crate::{
     config,
     model::{Authority, Endpoint, Host, Node, NodeConfig, NodeTls},
     upstream::{
-        Destination, Dialer, Targets, Trust,
+        Destination, Dialer, OwnRoots, Targets, Trust,
         script::{Cut, Peer, Plan},
     },
 };
@@ -80,7 +80,7 @@ static TRUSTED: LazyLock<(Dialer, Arc<ServerConfig>)> = LazyLock::new(|| {
         .with_no_client_auth()
         .with_single_cert(vec![certificate.der().clone()], key)
         .unwrap();
-    let trust = Trust::load(Some(file.path())).unwrap();
+    let trust = Trust::load(OwnRoots::read(Some(file.path())).unwrap()).unwrap();
     (Dialer::new(trust, Targets::new(config::Targets::Any, [])), Arc::new(server))
 });
 
