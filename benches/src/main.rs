@@ -198,6 +198,9 @@ fn chosen(arguments: &Run) -> Outcome<Vec<Work>> {
     let named = |work: &Work| arguments.works.iter().any(|wanted| work.name.starts_with(wanted.as_str()));
     let mut works = works::all();
     works.retain(|work| arguments.works.is_empty() || named(work));
+    if arguments.quick {
+        works.iter_mut().for_each(Work::shorten);
+    }
     if works.is_empty() {
         return Err(format!("no work begins with {}; --list names them", arguments.works.join(", ")).into());
     }

@@ -32,6 +32,15 @@ pub struct Work {
     pub rounds: usize,
 }
 
+impl Work {
+    /// For who has little time.
+    pub fn shorten(&mut self) {
+        if let Task::Long { many, .. } = &mut self.task {
+            *many /= 10;
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 pub enum Task {
     /// Requests on connections that are kept.

@@ -103,7 +103,7 @@ pub fn all() -> Vec<Work> {
             rounds: 1,
             ..work(
                 "long",
-                "memory after 10,000 and 1,000,000 requests",
+                "memory after 10,000 requests and after many more",
                 "process",
                 Task::Long { some: 10_000, many: 1_000_000 },
             )

@@ -51,6 +51,7 @@ impl Bench<'_> {
                 sleep(self.settle).await;
                 let after_many = memory();
                 Ok(Figures::from([
+                    figure("requests", (some + many) as f64),
                     figure("some_mib", after_some / MIB),
                     figure("many_mib", after_many / MIB),
                     figure("growth", after_many / after_some),
