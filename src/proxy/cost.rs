@@ -143,7 +143,11 @@ fn an_idle_tunnel_holds_little_more_than_its_task() {
         worker.roster.sweep();
     });
     let held = usize::try_from(counted.bytes_current).unwrap() / TUNNELS;
-    println!("an idle tunnel holds {held} bytes; to open one took {} allocations of {} bytes", counted.count_total / 64, counted.bytes_total / 64);
+    println!(
+        "an idle tunnel holds {held} bytes; to open one took {} allocations of {} bytes",
+        counted.count_total / 64,
+        counted.bytes_total / 64
+    );
     assert!(held < 2 * 1024, "{held} bytes");
     client.join().unwrap();
     drop(tunnels);

@@ -72,14 +72,12 @@ impl Wire {
         if !self.wary.load(Ordering::Relaxed) {
             return Ok(());
         }
-        match self.peek() {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.wary.store(false, Ordering::Relaxed);
-                Ok(())
-            }
+        if !self.is_quiet() {
             // It stays wary: whoever tries again gets no further.
-            _ => Err(io::ErrorKind::ConnectionReset.into()),
+            return Err(io::ErrorKind::ConnectionReset.into());
         }
+        self.wary.store(false, Ordering::Relaxed);
+        Ok(())
     }
 
     /// No request is being sent any more: write errors are errors.
@@ -100,6 +98,11 @@ impl Wire {
             #[cfg(test)]
             Socket::Script(script) => script.peek(),
         }
+    }
+
+    /// Whether nothing lies in the socket, not even its end.
+    pub(super) fn is_quiet(&self) -> bool {
+        matches!(self.peek(), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// Ready once there is something to read, be it the end.
