@@ -3,6 +3,7 @@
 //! Off (no endpoint is set) it costs nothing but a look for `traceparent`. An unsampled request costs its trace id.
 
 use std::{
+    borrow::Cow,
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, SystemTime},
@@ -27,6 +28,8 @@ use crate::model::{Failure, Node, ResinError, Verdict};
 
 /// How long spans may take to be flushed at the end.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
+
+static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Makes spans, or does not. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -87,7 +90,7 @@ impl Tracing {
         method: &Method,
         started: SystemTime,
     ) -> RequestSpan {
-        let parent = headers.get("traceparent").filter(|value| is_traceparent(value)).map(|_| {
+        let parent = headers.get(&TRACEPARENT).filter(|value| is_traceparent(value)).map(|_| {
             let context =
                 TraceContextPropagator::new().extract_with_context(&Context::new(), &Headers(headers));
             context.span().span_context().clone()
@@ -120,12 +123,16 @@ impl Tracing {
 }
 
 impl SpanName {
-    fn of(self, method: &Method) -> String {
+    fn of(self, method: &Method) -> Cow<'static, str> {
         let method = known(method.as_str()).unwrap_or("HTTP");
-        match self {
-            Self::Forward => format!("{method} forward"),
-            Self::Connect => "CONNECT".to_owned(),
-            Self::Reverse => format!("{method} reverse"),
+        match (self, method) {
+            (Self::Connect, _) => "CONNECT".into(),
+            (Self::Forward, "GET") => "GET forward".into(),
+            (Self::Reverse, "GET") => "GET reverse".into(),
+            (Self::Forward, "POST") => "POST forward".into(),
+            (Self::Reverse, "POST") => "POST reverse".into(),
+            (Self::Forward, method) => format!("{method} forward").into(),
+            (Self::Reverse, method) => format!("{method} reverse").into(),
         }
     }
 }

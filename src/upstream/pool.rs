@@ -165,7 +165,7 @@ impl Pool {
 /// How long a connection is used after an answer that says `Keep-Alive: timeout=N`: a request that is sent at the end of
 /// the peer's patience would be lost.
 pub(super) fn announced_limit(headers: &HeaderMap) -> Option<Duration> {
-    let value = headers.get("keep-alive")?.to_str().ok()?;
+    let value = headers.get(&KEEP_ALIVE)?.to_str().ok()?;
     let seconds = value.split(',').find_map(|part| {
         let (name, seconds) = part.split_once('=')?;
         name.trim().eq_ignore_ascii_case("timeout").then(|| seconds.trim().parse::<u32>().ok())?
@@ -173,6 +173,8 @@ pub(super) fn announced_limit(headers: &HeaderMap) -> Option<Duration> {
     let limit = Duration::from_secs(seconds.into());
     Some(limit - (limit / 2).min(Duration::from_secs(1)))
 }
+
+static KEEP_ALIVE: http::HeaderName = http::HeaderName::from_static("keep-alive");
 
 #[cfg(test)]
 mod tests {

@@ -111,17 +111,19 @@ impl Looked {
 
 const TOO_LARGE: &str = "the answer's head is larger than 65536 bytes";
 
-/// Where a name and a value lie.
-type Field = (usize, usize, usize, usize);
+/// Where a name or a value lies.
+type Place = std::ops::Range<usize>;
 
 fn parse(read: &mut BytesMut) -> Result<Option<Response<()>>, String> {
     if read.is_empty() {
         return Ok(None);
     }
     let start = read.as_ptr() as usize;
-    let at = |part: &[u8]| (part.as_ptr() as usize - start, part.as_ptr() as usize - start + part.len());
+    let at = |part: &[u8]| {
+        let from = part.as_ptr() as usize - start;
+        from..from + part.len()
+    };
     let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
-    let mut places: [Field; MAX_FIELDS] = [(0, 0, 0, 0); MAX_FIELDS];
     let mut parsed = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
     let status = config
@@ -136,24 +138,21 @@ fn parse(read: &mut BytesMut) -> Result<Option<Response<()>>, String> {
     let version = if parsed.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
     let reason = parsed.reason.filter(|reason| Some(*reason) != code.canonical_reason());
     let reason = reason.filter(|reason| !reason.is_empty()).map(|reason| at(reason.as_bytes()));
-    let count = parsed.headers.len();
-    for (place, field) in places.iter_mut().zip(parsed.headers.iter()) {
-        let (name, value) = (at(field.name.as_bytes()), at(field.value));
-        *place = (name.0, name.1, value.0, value.1);
-    }
+    let places: Vec<(Place, Place)> =
+        parsed.headers.iter().map(|field| (at(field.name.as_bytes()), at(field.value))).collect();
 
     let head = read.split_to(length).freeze();
     let mut response = Response::new(());
     *response.status_mut() = code;
     *response.version_mut() = version;
-    if let Some(Ok(reason)) = reason.map(|(from, to)| ReasonPhrase::try_from(head.slice(from..to))) {
+    if let Some(Ok(reason)) = reason.map(|reason| ReasonPhrase::try_from(head.slice(reason))) {
         response.extensions_mut().insert(reason);
     }
     let headers = response.headers_mut();
-    headers.reserve(count);
-    for &(name, name_end, value, value_end) in &places[..count] {
-        let name = HeaderName::from_bytes(&head[name..name_end]).map_err(|_| BAD_FIELD)?;
-        let value = HeaderValue::from_maybe_shared(head.slice(value..value_end)).map_err(|_| BAD_FIELD)?;
+    headers.reserve(places.len());
+    for (name, value) in places {
+        let name = HeaderName::from_bytes(&head[name]).map_err(|_| BAD_FIELD)?;
+        let value = HeaderValue::from_maybe_shared(head.slice(value)).map_err(|_| BAD_FIELD)?;
         headers.append(name, value);
     }
     Ok(Some(response))
