@@ -210,6 +210,9 @@ async fn prepare(
 }
 
 async fn prepare_once(store: &Store, changes: &Changes, config: &Config) -> Result<(), StoreError> {
+    // The first of the pool's connections is made meanwhile.
+    let pooled = store.clone();
+    tokio::spawn(async move { pooled.ping().await });
     store.migrate().await?;
     store.ensure_default_platform(config.default_platform_max_retries).await?;
     let nodes = NodeChange::of_settings(&config.nodes);

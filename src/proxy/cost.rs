@@ -1,4 +1,4 @@
-//! What retry costs while nothing fails: not one allocation more.
+//! What is not paid for: retry that is not used costs not one allocation more, and an idle tunnel holds next to nothing.
 //!
 //! A data thread's work is done on the test's own thread, where every allocation is counted; client and origin are
 //! threads of their own, whose allocations are not. (System calls are counted from outside: `tests/cost.rs`.)
@@ -87,6 +87,70 @@ fn worker(max_retries: i32) -> Arc<Worker> {
         numbers: Numbers::default(),
     };
     Worker::new(shared, &config)
+}
+
+/// Hears what comes and says it again, on any number of connections.
+fn echo() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        while let Ok((stream, _)) = listener.accept() {
+            thread::spawn(move || std::io::copy(&mut &stream, &mut &stream));
+        }
+    });
+    address
+}
+
+/// A tunnel that something has gone through: it stands, and nothing of hyper is left.
+fn tunnel(through: SocketAddr, to: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(through).unwrap();
+    write!(stream, "CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n\r\n").unwrap();
+    assert!(hear(&mut stream, 0));
+    stream.write_all(b"ping").unwrap();
+    stream.read_exact(&mut [0; 4]).unwrap();
+    stream
+}
+
+#[test]
+fn an_idle_tunnel_holds_little_more_than_its_task() {
+    const TUNNELS: usize = 64;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let (origin, worker) = (echo(), worker(2));
+    let (warm, is_warm) = oneshot::channel();
+    let (open, are_open) = oneshot::channel();
+    let (go, gone) = mpsc::channel();
+    let client = thread::spawn(move || {
+        let open_some = || -> Vec<_> { (0..TUNNELS).map(|_| tunnel(address, origin)).collect() };
+        let first = open_some();
+        warm.send(()).unwrap();
+        gone.recv().unwrap();
+        let second = open_some();
+        open.send((first, second)).unwrap();
+    });
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+        tokio::spawn(accept(Arc::clone(&worker), listener, CancellationToken::new()));
+        is_warm.await.unwrap();
+    });
+    go.send(()).unwrap();
+    let mut tunnels = None;
+    let counted = measure(|| {
+        tunnels = Some(runtime.block_on(are_open).unwrap());
+        // What is kept only for the next sweep is not held.
+        worker.roster.sweep();
+    });
+    let held = usize::try_from(counted.bytes_current).unwrap() / TUNNELS;
+    println!(
+        "an idle tunnel holds {held} bytes; to open one took {} allocations of {} bytes",
+        counted.count_total / 64,
+        counted.bytes_total / 64
+    );
+    assert!(held < 2 * 1024, "{held} bytes");
+    client.join().unwrap();
+    drop(tunnels);
 }
 
 /// What a thread of the data plane allocates for a block of this request, one after the other on one connection: how

@@ -122,7 +122,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 pub(super) async fn connection(worker: Arc<Worker>, stream: TcpStream, peer: SocketAddr, ticket: Ticket) {
-    let Ok(wire) = Wire::new(stream) else { return };
+    let Ok(wire) = Wire::new(stream, peer) else { return };
     let client = Client::new(peer.ip().to_canonical(), wire, worker.roster.limits.head, ticket);
     worker.roster.watch(&client);
     let mut io = ClientIo::new(Arc::clone(&client));

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::pipe::{Pipe, Pipes, is_unsupported};
-use crate::upstream::{Link, Pulse, Wire};
+use crate::upstream::{Link, Wire};
 
 const BUFFER: usize = 64 * 1024;
 const KEPT: usize = 16;
@@ -65,6 +65,7 @@ pub(crate) struct Flow {
     pub(crate) bytes: u64,
     hand: Option<Hand>,
     state: State,
+    has_moved: bool,
     /// Large reads in a row.
     large: u8,
     /// The system has no pipes for it.
@@ -99,26 +100,33 @@ impl Flow {
         self.state == State::Closed
     }
 
-    /// Moves what can be moved; ready once the end of `from` has been passed on to `to`.
+    /// Whether something was read or written since this was last asked.
+    pub(crate) fn has_moved(&mut self) -> bool {
+        std::mem::take(&mut self.has_moved)
+    }
+
+    /// Moves what can be moved; ready once the end of `from` has been passed on to `to`. Where this is the last direction
+    /// that was open, a bare socket is not told: it is closed at once, and that tells the same.
     pub(crate) fn poll<R: End, W: End>(
         &mut self,
         cx: &mut Context<'_>,
         from: &mut R,
         to: &mut W,
         buffers: &Buffers,
-        pulse: &Pulse,
+        last: bool,
     ) -> Poll<Result<(), Broken>> {
         let mut turns = TURN;
         loop {
             match self.state {
                 State::Closed => return Poll::Ready(Ok(())),
+                State::Closing if last && to.bare().is_some() => self.state = State::Closed,
                 State::Closing => {
                     // A peer that is gone has no need to be told.
                     let _told = ready!(Pin::new(&mut *to).poll_shutdown(cx));
                     self.state = State::Closed;
                 }
                 State::Moving => {
-                    ready!(self.poll_write(cx, to, buffers, pulse)).map_err(Broken::Write)?;
+                    ready!(self.poll_write(cx, to, buffers)).map_err(Broken::Write)?;
                     if turns == 0 {
                         // Others come first, and what the system has to tell: a waker alone would ask for neither.
                         return pin!(tokio::task::yield_now()).poll(cx).map(Ok);
@@ -126,7 +134,7 @@ impl Flow {
                     turns -= 1;
                     match self.poll_read(cx, from, to, buffers) {
                         Poll::Ready(Ok(0)) => self.state = State::Closing,
-                        Poll::Ready(Ok(_)) => pulse.beat(),
+                        Poll::Ready(Ok(_)) => self.has_moved = true,
                         Poll::Ready(Err(error)) => return Poll::Ready(Err(Broken::Read(error))),
                         Poll::Pending => {
                             let flushed = Pin::new(&mut *to).poll_flush(cx);
@@ -212,7 +220,6 @@ impl Flow {
         cx: &mut Context<'_>,
         to: &mut W,
         buffers: &Buffers,
-        pulse: &Pulse,
     ) -> Poll<io::Result<()>> {
         while let Some(hand) = &mut self.hand {
             let written = ready!(hand.poll_write(cx, to))?;
@@ -220,7 +227,7 @@ impl Flow {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.bytes += written as u64;
-            pulse.beat();
+            self.has_moved = true;
             if hand.is_empty() {
                 match self.hand.take() {
                     Some(Hand::Buffer { buffer, .. }) => buffers.give(buffer),

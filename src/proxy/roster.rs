@@ -74,8 +74,8 @@ pub(crate) enum Due {
     End,
 }
 
-/// How long a connection idles before it is put at rest. Taking hyper up again costs about as much as one allocation of
-/// its buffers: nothing, once a second.
+/// How long a connection idles before it is put at rest. Then hyper is to be made anew, with two buffers of 8 KiB: nothing,
+/// once a second.
 const AWAKE: Duration = Duration::from_secs(1);
 
 /// One thread's clients.

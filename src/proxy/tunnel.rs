@@ -214,12 +214,20 @@ impl Tunnel {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<TunnelEnd> {
-        let Self { worker, client, link, up, down, pulse, .. } = self;
-        pulse.waker.register(cx.waker());
-        if pulse.is_expired() {
+        self.pulse.waker.register(cx.waker());
+        if self.pulse.is_expired() {
             return Poll::Ready(TunnelEnd::Idle);
         }
-        match up.poll(cx, client, link, &worker.buffers, pulse) {
+        let moved = self.moves(cx);
+        if self.up.has_moved() | self.down.has_moved() {
+            self.pulse.beat();
+        }
+        moved
+    }
+
+    fn moves(&mut self, cx: &mut Context<'_>) -> Poll<TunnelEnd> {
+        let Self { worker, client, link, up, down, .. } = self;
+        match up.poll(cx, client, link, &worker.buffers, down.is_closed()) {
             Poll::Ready(Err(Broken::Read(_))) => return Poll::Ready(TunnelEnd::Client),
             Poll::Ready(Err(Broken::Write(error))) => {
                 let fault = Fault::io(Phase::Tunnel, &error, ErrKind::WriteError);
@@ -227,7 +235,7 @@ impl Tunnel {
             }
             Poll::Ready(Ok(())) | Poll::Pending => {}
         }
-        match down.poll(cx, link, client, &worker.buffers, pulse) {
+        match down.poll(cx, link, client, &worker.buffers, up.is_closed()) {
             Poll::Ready(Err(Broken::Write(_))) => return Poll::Ready(TunnelEnd::Client),
             Poll::Ready(Err(Broken::Read(error))) => {
                 let fault = Fault::io(Phase::Tunnel, &error, ErrKind::ReadError);

@@ -3,7 +3,7 @@
 //!
 //! Nothing of a request exists here, so whatever fails here failed before anything was written.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use tokio::{
     net::TcpStream,
@@ -206,21 +206,20 @@ async fn connect(
     until: Instant,
     place: &mut Place,
 ) -> Result<Arc<Wire>, DialError> {
-    let mut last = Fault::new(Phase::Dns, ErrKind::DnsError, "the name has no address");
-    for (at, address) in addresses.iter().enumerate() {
+    let Some((last, others)) = addresses.split_last() else {
+        return Err(Fault::new(Phase::Dns, ErrKind::DnsError, "the name has no address"));
+    };
+    for (at, address) in others.iter().enumerate() {
         let left = until.saturating_duration_since(Instant::now());
         let share = left / u32::try_from(addresses.len() - at).unwrap_or(u32::MAX);
-        // The last one may use all that is left: its limit is the caller's.
-        let limit =
-            if at + 1 == addresses.len() { until + Duration::from_secs(1) } else { Instant::now() + share };
-        match timeout_at(limit, connect_one(*address, place)).await {
+        match timeout_at(Instant::now() + share, connect_one(*address, place)).await {
             Ok(Ok(wire)) => return Ok(wire),
             Ok(Err(fault)) if fault.exhausted => return Err(fault),
-            Ok(Err(fault)) => last = fault,
-            Err(_) => last = Fault::timeout(Phase::Tcp, doing(Phase::Tcp)),
+            Ok(Err(_)) | Err(_) => {}
         }
     }
-    Err(last)
+    // It may use all that is left: its limit is the caller's.
+    connect_one(*last, place).await
 }
 
 async fn connect_one(address: SocketAddr, place: &mut Place) -> Result<Arc<Wire>, DialError> {
@@ -232,7 +231,7 @@ async fn connect_one(address: SocketAddr, place: &mut Place) -> Result<Arc<Wire>
         return scripted.map_err(|error| fail(&error));
     }
     let stream = TcpStream::connect(address).await.map_err(|error| fail(&error))?;
-    Wire::dialled(stream, address).map_err(|error| fail(&error))
+    Wire::new(stream, address).map_err(|error| fail(&error))
 }
 
 async fn resolve(name: &str, port: u16, place: &mut Place) -> Result<Vec<SocketAddr>, DialError> {

@@ -36,14 +36,9 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    pub(crate) fn new(stream: TcpStream) -> io::Result<Arc<Self>> {
-        let peer = stream.peer_addr()?;
-        Self::dialled(stream, peer)
-    }
-
-    /// The same where it is known who the peer is. A peer that has reset the connection by now has no address any more,
-    /// and that would hide the reset.
-    pub(super) fn dialled(stream: TcpStream, peer: SocketAddr) -> io::Result<Arc<Self>> {
+    /// Who the peer is must be known already: one that has reset the connection by now has no address any more, and asking
+    /// for it would hide the reset.
+    pub(crate) fn new(stream: TcpStream, peer: SocketAddr) -> io::Result<Arc<Self>> {
         stream.set_nodelay(true)?;
         Ok(Arc::new(Self {
             stream: Mutex::new(Socket::Tcp(stream)),

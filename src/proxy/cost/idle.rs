@@ -1,4 +1,4 @@
-//! What a connection costs that idles: hyper and its buffers are put away, and taken up again when something comes.
+//! What a connection costs that idles: hyper and its buffers are put away, and made anew when something comes.
 
 use std::{
     io::{Read, Write},
@@ -16,7 +16,7 @@ use super::{accept, hear, origin, worker};
 use crate::proxy::{listener::connection, worker::Worker};
 
 const CLIENTS: usize = 16;
-/// Of the heap, for a client at rest and an upstream connection at rest. hyper alone has 16 KiB of buffers for each.
+/// Of the heap, for a client at rest and a parked upstream connection. hyper's buffers alone are 16 KiB.
 const MOST: i64 = 3 * 1024;
 const A_WHILE: Duration = Duration::from_secs(5);
 
