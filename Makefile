@@ -31,7 +31,7 @@ bench: deps-bench
 bench-compare:
 	@$(BENCH) compare $(A) $(B) $(ARGS)
 
-bench-smoke: deps-bench
+bench-smoke: deps
 	$(COUNTING)
 	$(CARGO) build --locked -p resin-bench
 	@$(CARGO) run --locked --quiet -p resin-bench -- smoke $(ARGS)

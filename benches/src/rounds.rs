@@ -1,6 +1,6 @@
 //! Rounds: each of resin's stands between two of HAProxy's, so that the machine's moods fall on both.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     Outcome,
@@ -15,6 +15,9 @@ const COUNTED: u64 = 4_000;
 const CLIENTS: usize = 32;
 /// The others have a place in each third round: it is resin that has to be told from noise.
 const OTHERS: usize = 3;
+
+/// A change of many nodes is over, in the database as well.
+const AFTER_A_CHANGE: Duration = Duration::from_secs(2);
 
 /// The proxies of a run, as they are called, running or with the reason why not.
 pub struct Fleet {
@@ -115,6 +118,7 @@ impl Fleet {
         let peer = member.peer.as_ref().map_err(Clone::clone)?;
         if let (Task::Tunnels { way: crate::peers::Way::Nodes(size), .. }, 0) = (work.task, round) {
             resin::add_pool(peer, bench.world, size).await?;
+            tokio::time::sleep(AFTER_A_CHANGE).await;
         }
         bench.measure(work, &member.kind, peer).await
     }

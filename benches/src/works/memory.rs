@@ -18,7 +18,7 @@ const MIB: f64 = 1024.0 * 1024.0;
 const FIRST_REQUESTS: u64 = 200;
 /// Held back so long, so many requests are under way at once.
 const ALL_AT_ONCE: &str = "/wait/1000";
-/// Nothing is freed while tunnels are made, so little settles then.
+/// Until what a start leaves behind is gone.
 const SHORT: Duration = Duration::from_secs(2);
 
 impl Bench<'_> {
@@ -99,7 +99,7 @@ impl Bench<'_> {
             }
             Idle::Upstreams => drop(self.requests(peer, count, ALL_AT_ONCE, 1).await?),
         }
-        sleep(if what == Idle::Tunnels { SHORT } else { self.settle }).await;
+        sleep(self.settle).await;
         let after = family.memory() as f64;
         // Clients that idle have one; a tunnel has two.
         let gained = family.descriptors() as f64 - descriptors as f64;
