@@ -118,7 +118,8 @@ impl Errand for Exchange<'_> {
         }
         progress.wire = None;
         let began = Instant::now();
-        let connection = match self.connect(node, until, &mut progress.place).await {
+        // Most requests dial nobody: what a dial needs is not to be a part of every request.
+        let connection = match Box::pin(self.connect(node, until, &mut progress.place)).await {
             Ok(connection) => connection,
             Err(fault) => return Err(Failed::Unsent { request, fault }),
         };
