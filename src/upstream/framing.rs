@@ -5,7 +5,7 @@ use http::{
     header::{CONTENT_LENGTH, TRANSFER_ENCODING},
 };
 
-/// Why nobody can be sure where this answer ends (RFC 9112, section 6.3): hyper would take one of the readings.
+/// Why nobody can be sure where this answer ends (RFC 9112, section 6.3): others would take one of the readings.
 pub(super) fn ambiguous<B>(response: &Response<B>) -> Option<&'static str> {
     let mut lengths = response.headers().get_all(CONTENT_LENGTH).iter();
     let mut codings = response.headers().get_all(TRANSFER_ENCODING).iter();

@@ -1,7 +1,7 @@
 //! A socket that follows a script, the peer behind it, and what reached them.
 //!
 //! The socket takes the place of TCP right under the counter, so everything above it is the product's own: the count,
-//! TLS, hyper, the pool, the attempt. Where TLS is spoken, [`peer`] is a real server session in memory.
+//! TLS, HTTP, the pool, the attempt. Where TLS is spoken, [`peer`] is a real server session in memory.
 
 mod peer;
 
