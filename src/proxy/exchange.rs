@@ -175,7 +175,7 @@ fn route(
         None => target::forward(request)?,
         Some(path) => path.target()?,
     };
-    recording.aimed_at(&target.destination.authority, Some(target.url()));
+    recording.aimed_at(&target.destination.authority, target.host(), Some(target.url()));
     if worker.dialer.refuses(&target.destination.authority) {
         return Err(ResinError::TargetDenied);
     }

@@ -4,6 +4,7 @@
 
 use std::{
     borrow::Cow,
+    net::IpAddr,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -15,7 +16,7 @@ use uuid::Uuid;
 use super::{client::Client, entry::Entry, identity::Identity, worker::Worker};
 use crate::{
     drain,
-    model::{Authority, ErrKind, Failure, ProxyType, ResinError, Verdict},
+    model::{Authority, ErrKind, Failure, Host, ProxyType, ResinError, Verdict},
     record::Record,
     retry::Trail,
     routing,
@@ -141,9 +142,15 @@ impl Recording {
         checked.map(|()| pool)
     }
 
-    pub(crate) fn aimed_at(&mut self, authority: &Authority, url: Option<String>) {
+    /// `written` is the authority as the client wrote it.
+    pub(crate) fn aimed_at(&mut self, authority: &Authority, written: &str, url: Option<String>) {
         if let Some(record) = &mut self.record {
-            record.target_host = authority.host.to_string();
+            record.target_host = match &authority.host {
+                Host::Name(name) => name.clone(),
+                // It can be written in one way only, so it need not be written anew.
+                Host::Ip(IpAddr::V4(_)) => written.split(':').next().unwrap_or_default().to_owned(),
+                host => host.to_string(),
+            };
             record.target_port = authority.port;
             let mut url = url.unwrap_or_default();
             if url.len() > MAX_URL {

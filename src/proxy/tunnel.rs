@@ -93,7 +93,8 @@ fn route(
     let identity = Identity::of_proxy(request.headers(), &worker.token)?;
     let pool = recording.asked_by(identity)?;
     let authority = target::connect(request)?;
-    recording.aimed_at(&authority, None);
+    let written = request.uri().authority().map_or("", http::uri::Authority::as_str);
+    recording.aimed_at(&authority, written, None);
     if worker.dialer.refuses(&authority) {
         return Err(ResinError::TargetDenied);
     }

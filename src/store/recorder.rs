@@ -20,8 +20,7 @@ use uuid::Uuid;
 use super::{Store, StoreError, records::DELETED_AT_ONCE};
 use crate::record::{Journal, Record};
 
-const BUSY: Duration = Duration::from_millis(25);
-const IDLE: Duration = Duration::from_millis(40);
+const TICK: Duration = Duration::from_millis(40);
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const BATCH: usize = 4000;
@@ -58,7 +57,7 @@ impl Recorder {
 
     /// Goes on until `stop`, then flushes what is left.
     pub async fn run(self, stop: CancellationToken) {
-        let mut pause = BUSY;
+        let mut pause = TICK;
         let mut refused = 0;
         let mut expire_at = Instant::now();
         loop {
@@ -68,13 +67,11 @@ impl Recorder {
             }
             refused = self.report_refused(refused);
             let records = self.journal.take();
-            let any = !records.is_empty();
             pause = match self.write(records).await {
-                Ok(()) if any => BUSY,
-                Ok(()) => IDLE,
+                Ok(()) => TICK,
                 Err(error) => self.after_failure(pause, &error),
             };
-            if Instant::now() >= expire_at && pause <= IDLE {
+            if Instant::now() >= expire_at && pause <= TICK {
                 let more = self.expire().await;
                 expire_at = if more { Instant::now() } else { Instant::now() + RETENTION_PERIOD };
             }
@@ -146,7 +143,7 @@ impl Recorder {
     }
 
     fn after_failure(&self, pause: Duration, error: &StoreError) -> Duration {
-        let next = if pause <= IDLE { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
+        let next = if pause <= TICK { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
         tracing::warn!(%error, waiting = self.journal.len(), "records cannot be written; trying again");
         next
     }

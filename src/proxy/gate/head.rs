@@ -167,7 +167,7 @@ fn check_target(method: &str, target: &str) -> Result<(), Flaw> {
         };
     }
     let origin_form = target.starts_with('/');
-    if origin_form && target.bytes().all(is_plain) {
+    if is_usual(target) {
         return Ok(());
     }
     match target.parse::<Uri>() {
@@ -175,6 +175,26 @@ fn check_target(method: &str, target: &str) -> Result<(), Flaw> {
         Err(error) if origin_form => Err(Flaw::path(format!("the path is not valid: {error}"))),
         Err(error) => Err(Flaw::host(format!("the request target is not valid: {error}"))),
     }
+}
+
+/// What every reader takes: a plain path, or that behind `http://` and a plain host.
+fn is_usual(target: &str) -> bool {
+    let path = match target.strip_prefix("http://") {
+        None => target,
+        Some(behind) => {
+            let Some(slash) = memchr(b'/', behind.as_bytes()) else { return false };
+            let (host, path) = behind.split_at(slash);
+            let (host, port) = host.split_once(':').unwrap_or((host, "80"));
+            let plain_host =
+                host.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'-');
+            let plain_port = (1..=4).contains(&port.len()) && port.bytes().all(|byte| byte.is_ascii_digit());
+            if host.is_empty() || !plain_host || !plain_port {
+                return false;
+            }
+            path
+        }
+    };
+    path.starts_with('/') && path.bytes().all(is_plain)
 }
 
 fn is_pathless(target: &str) -> bool {
