@@ -29,6 +29,8 @@ pub(super) struct Channel {
     pub(super) looked: Looked,
     step: usize,
     out: Out,
+    /// Something of the request that is under way was taken by the link.
+    begun: bool,
 }
 
 /// What waits to be written: a line or head of ours, then bytes of somebody's, then an end of ours.
@@ -43,7 +45,14 @@ pub(super) struct Out {
 
 impl Channel {
     pub(super) fn over(link: Link) -> Self {
-        Self { link, read: BytesMut::new(), looked: Looked::default(), step: FIRST_READ, out: Out::default() }
+        Self {
+            link,
+            read: BytesMut::new(),
+            looked: Looked::default(),
+            step: FIRST_READ,
+            out: Out::default(),
+            begun: false,
+        }
     }
 
     pub(super) fn wire(&self) -> &std::sync::Arc<Wire> {
@@ -52,6 +61,12 @@ impl Channel {
 
     pub(super) fn is_tls(&self) -> bool {
         self.link.is_tls()
+    }
+
+    /// Whether anything of the request that is under way went out: only then can what comes be its answer. (TLS writes
+    /// on its own account, too.)
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun && self.wire().accepted() > 0
     }
 
     /// The link, and what was read of it and not taken.
@@ -66,7 +81,7 @@ impl Channel {
 
     /// Writes what waits, through all layers. Ready when nothing waits any more.
     pub(super) fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { link, out, .. } = self;
+        let Self { link, out, begun, .. } = self;
         while !out.is_empty() {
             let slices = [IoSlice::new(&out.lead), IoSlice::new(&out.data), IoSlice::new(out.tail)];
             let written = if slices[1].is_empty() && slices[2].is_empty() {
@@ -78,7 +93,7 @@ impl Channel {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             out.advance(written);
-            out.unflushed = true;
+            (out.unflushed, *begun) = (true, true);
         }
         if out.unflushed {
             ready!(Pin::new(link).poll_flush(cx))?;
@@ -113,7 +128,7 @@ impl Channel {
     /// Comes to rest between two requests: true where nothing waits either way.
     pub(super) fn rest(&mut self) -> bool {
         let empty = self.out.is_empty() && !self.out.unflushed && self.read.is_empty();
-        (self.read, self.step) = (BytesMut::new(), FIRST_READ);
+        (self.read, self.step, self.begun) = (BytesMut::new(), FIRST_READ, false);
         if self.out.lead.capacity() > KEPT_LEAD {
             self.out.lead = BytesMut::new();
         }

@@ -148,7 +148,7 @@ impl Connection {
 
         let answered = poll_fn(|cx| {
             // An end that is there before anything was written is proof that nobody heard.
-            if wire.accepted() == 0
+            if !self.channel.has_begun()
                 && let Poll::Ready(ended) = self.poll_answer(cx, &request, &mut interim_answers, *phase)
             {
                 return Poll::Ready(ended);
@@ -196,7 +196,7 @@ impl Connection {
     ) -> Poll<Result<Head, Fault>> {
         let garbled = |why: String| Fault::new(phase, ErrKind::ProtocolError, why);
         loop {
-            let written = self.wire().accepted() > 0;
+            let written = self.channel.has_begun();
             let Channel { read, looked, .. } = &mut *self.channel;
             let head =
                 if written { take_head(read, looked, &request.method).map_err(garbled)? } else { None };
