@@ -171,3 +171,15 @@ async fn an_answer_is_not_lost_where_its_task_has_used_up_its_budget() {
         assert_eq!(answer.await.unwrap().response.status(), 200, "{reads:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_before_anything_was_written_is_no_answer_and_leaves_the_request_unwritten() {
+    for read in [Read::Answer, Read::Part, Read::Junk, Read::Fin, Read::Rst] {
+        let row = Row { writes: vec![], read, when: When::AtOnce, body: true };
+        let (connection, peer) = connection(&row).await;
+        let ended = connection.send(Box::new(request(true)), PATIENCE, &mut Phase::Send).await;
+        let Err(SendFailure::Unsent { request, .. }) = ended else { panic!("{read:?}: {ended:?}") };
+        assert_untouched(&request, &row);
+        assert_eq!(peer.tries(), 0, "{read:?}");
+    }
+}
