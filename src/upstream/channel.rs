@@ -1,7 +1,6 @@
 //! The bytes of one HTTP/1.1 connection: what was read and not taken yet, and what waits to be written.
 //!
-//! Nothing here decides anything, and nothing moves but when its owner polls. An idle one holds no
-//! buffer to speak of.
+//! Nothing here decides anything, and nothing moves but when its owner polls. An idle one holds no buffer to speak of.
 
 use std::{
     io::{self, IoSlice},

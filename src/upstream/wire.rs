@@ -127,17 +127,9 @@ impl Wire {
     pub(crate) fn poll_read_by(
         &self,
         cx: &mut Context<'_>,
-        mut call: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
+        call: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
-        let socket = self.stream.lock();
-        let Some(stream) = socket.tcp() else { return Poll::Ready(Err(io::ErrorKind::Unsupported.into())) };
-        loop {
-            ready!(stream.poll_read_ready(cx))?;
-            match stream.try_io(Interest::READABLE, || call(stream.as_fd())) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                done => return Poll::Ready(done),
-            }
-        }
+        self.poll_by(cx, Interest::READABLE, call)
     }
 
     /// The same for writing. Past the count: it is for tunnels, of which nothing is ever sent again, and no attempt that
@@ -145,13 +137,24 @@ impl Wire {
     pub(crate) fn poll_write_by(
         &self,
         cx: &mut Context<'_>,
+        call: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        self.poll_by(cx, Interest::WRITABLE, call)
+    }
+
+    fn poll_by(
+        &self,
+        cx: &mut Context<'_>,
+        interest: Interest,
         mut call: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         let socket = self.stream.lock();
         let Some(stream) = socket.tcp() else { return Poll::Ready(Err(io::ErrorKind::Unsupported.into())) };
         loop {
-            ready!(stream.poll_write_ready(cx))?;
-            match stream.try_io(Interest::WRITABLE, || call(stream.as_fd())) {
+            let ready =
+                if interest.is_readable() { stream.poll_read_ready(cx) } else { stream.poll_write_ready(cx) };
+            ready!(ready)?;
+            match stream.try_io(interest, || call(stream.as_fd())) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 done => return Poll::Ready(done),
             }
