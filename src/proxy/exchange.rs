@@ -256,7 +256,7 @@ fn stream(
     }
     recording.status(head.status.as_u16());
     let pool = Arc::clone(&worker.pool);
-    let body = AnswerBody::new(answered.connection, answered.upload, pool, key);
+    let body = AnswerBody::new(answered.connection, pool, key);
     Response::from_parts(head, ProxyBody::answer(body, recording, copy, Arc::clone(client), old))
 }
 

@@ -20,14 +20,12 @@ use super::{
     error::Fault,
     http1::Next,
     pool::{Key, Pool},
-    upload::Upload,
 };
 use crate::model::{ErrKind, Phase};
 
 /// An answer's body as it streams.
 pub(crate) struct AnswerBody {
     way: Way,
-    upload: Option<Upload>,
     /// Where the connection goes when it may be used again.
     home: Option<(Arc<Pool>, Key)>,
     size: SizeHint,
@@ -61,11 +59,11 @@ pub(crate) enum Ending {
 
 impl AnswerBody {
     /// Takes over the connection. It goes back to `pool` when the answer is whole and it may carry another request.
-    pub(crate) fn new(connection: Remains, upload: Option<Upload>, pool: Arc<Pool>, key: Key) -> Self {
+    pub(crate) fn new(connection: Remains, pool: Arc<Pool>, key: Key) -> Self {
         let size = connection.framing.size_hint();
-        let (over, uploading) = (connection.framing.is_over(), !connection.pump.is_done());
+        let (over, uploading) = (connection.framing.is_over(), !connection.is_uploaded());
         let way = Way::Owned(connection);
-        let mut body = Self { way, upload, home: Some((pool, key)), size, ending: Ending::UnderWay };
+        let mut body = Self { way, home: Some((pool, key)), size, ending: Ending::UnderWay };
         if over {
             body.whole();
         } else if uploading {
@@ -90,15 +88,14 @@ impl AnswerBody {
     /// The last byte is there: the connection goes home if everything else is over too.
     fn whole(&mut self) {
         self.ending = Ending::Whole;
-        let upload_over = self.upload.as_ref().is_none_or(Upload::is_over);
         match std::mem::replace(&mut self.way, Way::Gone) {
-            Way::Owned(connection) if upload_over => {
+            Way::Owned(connection) => {
                 if let (Some((pool, key)), Some(idle)) = (self.home.take(), connection.into_idle()) {
                     pool.park(key, idle);
                 }
             }
             Way::Shared(_, task) => task.abort(),
-            Way::Owned(_) | Way::Gone => {}
+            Way::Gone => {}
         }
     }
 

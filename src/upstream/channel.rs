@@ -78,6 +78,11 @@ impl Channel {
         &mut self.out
     }
 
+    /// Whether nothing waits to be written.
+    pub(super) fn is_written(&self) -> bool {
+        self.out.is_empty() && !self.out.unflushed
+    }
+
     /// Writes what waits, through all layers. Ready when nothing waits any more.
     pub(super) fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Self { link, out, begun, .. } = self;
@@ -126,7 +131,7 @@ impl Channel {
 
     /// Comes to rest between two requests: true where nothing waits either way.
     pub(super) fn rest(&mut self) -> bool {
-        let empty = self.out.is_empty() && !self.out.unflushed && self.read.is_empty();
+        let empty = self.is_written() && self.read.is_empty();
         (self.read, self.step, self.begun) = (BytesMut::new(), FIRST_READ, false);
         if self.out.lead.capacity() > KEPT_LEAD {
             self.out.lead = BytesMut::new();

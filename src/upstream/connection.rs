@@ -68,7 +68,6 @@ pub(crate) struct Patience {
 pub(crate) struct Answered {
     pub(crate) response: Response<()>,
     pub(crate) connection: Remains,
-    pub(crate) upload: Option<Upload>,
 }
 
 /// A connection whose answer is under way.
@@ -176,7 +175,7 @@ impl Connection {
                 let idle_limit = announced_limit(response.headers());
                 let Self { channel, idled, born, .. } = self;
                 let connection = Remains { channel, pump, framing, keeps, idled, born, idle_limit };
-                Ok(Answered { response, connection, upload: request.upload })
+                Ok(Answered { response, connection })
             }
             Err(fault) => {
                 // First nobody can write any more, then it is judged.
@@ -251,9 +250,14 @@ impl Stopped {
 }
 
 impl Remains {
+    /// Whether the last byte of the request was written.
+    pub(super) fn is_uploaded(&self) -> bool {
+        self.pump.is_at_its_end() && self.channel.is_written()
+    }
+
     /// The idle connection, where it may carry another request.
     pub(super) fn into_idle(mut self) -> Option<Connection> {
-        if !self.keeps || !self.pump.is_done() || !self.channel.rest() {
+        if !self.keeps || !self.is_uploaded() || !self.channel.rest() {
             return None;
         }
         let Self { channel, idled, born, idle_limit, .. } = self;
@@ -262,7 +266,7 @@ impl Remains {
 
     /// The link and the bytes that were read behind the head: what a 101 leaves.
     pub(crate) fn into_upgraded(self) -> Option<(Link, bytes::Bytes)> {
-        if !self.pump.is_done() {
+        if !self.is_uploaded() {
             return None;
         }
         self.channel.wire().disarm();

@@ -152,8 +152,8 @@ impl Pump {
         self.left
     }
 
-    /// Whether all was written.
-    pub(super) fn is_done(&self) -> bool {
+    /// Whether the last of it was written, or waits in the channel.
+    pub(super) fn is_at_its_end(&self) -> bool {
         self.over
     }
 

@@ -183,3 +183,18 @@ async fn what_comes_before_anything_was_written_is_no_answer_and_leaves_the_requ
         assert_eq!(peer.tries(), 0, "{read:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_goes_on_behind_an_early_answer_until_its_last_byte_is_written() {
+    // The head and the frames go out, what ends them does not; by then the answer is there.
+    let writes = vec![Write::Accept, Write::Accept, Write::Accept, Write::Accept, Write::Jam];
+    let row = Row { writes, read: Read::Answer, when: When::AfterAWrite, body: true };
+    let (connection, peer) = connection(&row).await;
+    let request = Box::new(request(true));
+    let upload = request.upload.clone().unwrap();
+    let mut remains = connection.send(request, PATIENCE, &mut Phase::Send).await.unwrap().connection;
+    assert!(upload.is_over() && !remains.is_uploaded());
+    peer.open();
+    poll_fn(|cx| remains.pump.poll(cx, &mut remains.channel)).await.unwrap();
+    assert!(remains.is_uploaded() && peer.heard().ends_with(b"0\r\n\r\n"));
+}

@@ -175,7 +175,7 @@ pub(super) async fn over_tcp(pool: &Arc<Pool>, address: SocketAddr) -> (String, 
 
 /// The answer is over; its connection goes to the pool if it may.
 pub(super) fn keep(pool: &Arc<Pool>, Answer { answered, key }: Answer) {
-    drop(AnswerBody::new(answered.connection, answered.upload, Arc::clone(pool), key));
+    drop(AnswerBody::new(answered.connection, Arc::clone(pool), key));
 }
 
 /// Whether the next request goes out on the connection to this peer; no other can be had.
