@@ -52,6 +52,11 @@ impl Drain {
     }
 
     #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.0.begun.is_cancelled()
+    }
+
+    #[must_use]
     pub fn in_flight(&self) -> usize {
         self.0.in_flight.load(Ordering::Acquire)
     }

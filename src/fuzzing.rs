@@ -5,6 +5,7 @@
 use std::{str, time::UNIX_EPOCH};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::BytesMut;
 use http::{HeaderMap, HeaderValue, Request, Uri, header::PROXY_AUTHORIZATION};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use prost::Message;
@@ -14,11 +15,11 @@ use crate::{
     model::{Authority, Host, NodeFilter, NodeHash, NodeUri, Secret, percent_decode},
     proto::{self, RequestLogFilter},
     proxy::{
-        gate::{Gate, HeadLimits},
+        http1::{HeadLimits, Reader},
         identity::Identity,
         target::{self, ReversePath, Target},
     },
-    upstream::handshake,
+    upstream::{Next, handshake},
 };
 
 /// An entry point by the name of its target and of its corpus.
@@ -27,11 +28,11 @@ pub type EntryPoint = (&'static str, fn(&[u8]));
 /// All of them.
 pub const ENTRY_POINTS: [EntryPoint; 10] = [
     ("authority", authority),
+    ("client_bytes", client_bytes),
     ("connect_answer", connect_answer),
     ("cursor", cursor),
     ("filter", filter),
     ("forward_target", forward_target),
-    ("gate", gate),
     ("identity", identity),
     ("node_uri", node_uri),
     ("page_token", page_token),
@@ -241,57 +242,59 @@ pub fn filter(data: &[u8]) {
     assert_eq!(percent_decode(&encoded).as_deref(), Some(text));
 }
 
-/// A client's bytes: the gate lets through the same however they come, and says where each request ends.
-pub fn gate(data: &[u8]) {
-    let at_once = passed(data, data.len().max(1));
-    assert_eq!(passed(data, 1), at_once);
-    assert_eq!(passed(data, 7), at_once);
+/// A client's bytes: the same requests come out of them however they come, with the same ends.
+pub fn client_bytes(data: &[u8]) {
+    let at_once = taken(data, data.len().max(1));
+    assert_eq!(taken(data, 1), at_once);
+    assert_eq!(taken(data, 7), at_once);
 }
 
 const LIMITS: HeadLimits = HeadLimits { bytes: 4096, fields: 32, line: 1024 };
 
-/// How many bytes pass when they come in such pieces, and whether the rest is refused.
-fn passed(data: &[u8], piece: usize) -> (usize, bool) {
-    let mut gate = Gate::new(LIMITS);
-    let mut at = 0;
-    for come in (piece..data.len() + piece).step_by(piece).map(|come| come.min(data.len())) {
-        while at < come {
-            match gate.pass(&data[at..come]) {
-                Ok(0) if gate.asks_tunnel() && !gate.listens() => gate.settle(),
-                Ok(0) => break,
-                Ok(bytes) => at += bytes,
-                Err(_) => return (at, true),
-            }
-        }
-    }
-    (at, false)
+/// What becomes of bytes that come in such pieces.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Taken {
+    /// Where each request ends that is whole, with the empty lines before it.
+    ends: Vec<usize>,
+    bytes: usize,
+    refused: bool,
 }
 
-/// Where each request ends that the gate lets through whole, with the empty lines before it.
+fn taken(data: &[u8], piece: usize) -> Taken {
+    let (mut reader, mut read, mut taken) = (Reader::new(LIMITS), BytesMut::new(), Taken::default());
+    let mut come = 0;
+    for bytes in data.chunks(piece) {
+        read.extend_from_slice(bytes);
+        come += bytes.len();
+        while let Some(good) = step(&mut reader, &mut read) {
+            taken.bytes = come - read.len();
+            match good {
+                Ok(true) => taken.ends.push(taken.bytes),
+                Ok(false) => {}
+                Err(()) => return Taken { refused: true, ..taken },
+            }
+        }
+        taken.bytes = come - read.len();
+    }
+    taken
+}
+
+/// Takes what comes next, where there is enough of it: whether it ends a request.
+fn step(reader: &mut Reader, read: &mut BytesMut) -> Option<Result<bool, ()>> {
+    let over = if reader.body().is_over() {
+        reader.take_head(read).map_err(drop).transpose()?.map(|_| false)
+    } else {
+        match reader.take_body(read) {
+            Ok(Next::More) => return None,
+            Ok(_) => Ok(false),
+            Err(_) => Err(()),
+        }
+    };
+    Some(over.map(|_| reader.body().is_over()))
+}
+
+/// Where each request ends that is taken whole, with the empty lines before it.
 #[must_use]
 pub fn requests(data: &[u8]) -> Vec<usize> {
-    let mut gate = Gate::new(LIMITS);
-    let (mut at, mut ends) = (0, Vec::new());
-    for come in 1..=data.len() {
-        while at < come {
-            match gate.pass(&data[at..come]) {
-                Ok(0) => break,
-                Ok(bytes) => at += bytes,
-                Err(_) => return ends,
-            }
-        }
-        if gate.asks_tunnel() && !gate.listens() {
-            gate.settle();
-        }
-        // An empty line before a request is none.
-        if at == come && gate.is_at_head() && data[..come] != *b"\r\n" && !is_empty_line(data, &ends, come) {
-            ends.push(come);
-        }
-    }
-    ends
-}
-
-fn is_empty_line(data: &[u8], ends: &[usize], come: usize) -> bool {
-    let last = ends.last().copied().unwrap_or(0);
-    data[last..come].chunks(2).all(|pair| pair == b"\r\n")
+    taken(data, 1).ends
 }

@@ -1,6 +1,6 @@
 //! The data plane: from a client's connection to its answer.
 //!
-//! [`listener`] accepts and speaks HTTP, [`entry`] tells the three paths apart, [`identity`] who is asking,
+//! [`listener`] accepts, [`http1`] and [`http2`] speak with the client, [`entry`] tells the three paths apart, [`identity`] who is asking,
 //! [`target`] where to; [`exchange`] (forward and reverse) and [`tunnel`] (CONNECT) are each one request from top to
 //! bottom. Every request leaves one record, whatever becomes of it: [`recording`] is its guard.
 
@@ -12,8 +12,10 @@ mod cost;
 mod downstream;
 mod entry;
 mod exchange;
-pub(crate) mod gate;
+mod flaw;
 mod headers;
+pub(crate) mod http1;
+mod http2;
 pub(crate) mod identity;
 mod listener;
 mod pipe;
@@ -21,6 +23,7 @@ mod recording;
 mod refusal;
 mod relay;
 mod roster;
+mod service;
 pub(crate) mod target;
 mod tunnel;
 mod worker;

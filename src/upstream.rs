@@ -14,6 +14,7 @@ mod habit;
 pub(crate) mod handshake;
 mod http1;
 mod link;
+mod out;
 mod pool;
 mod targets;
 mod tls;
@@ -26,15 +27,16 @@ pub(crate) use connection::{Answered, Connection, Interim, Patience, SendFailure
 pub(crate) use dial::{Destination, Dialer, Place};
 pub(crate) use error::Fault;
 pub(crate) use habit::Death;
-pub(crate) use http1::chunks::Chunks;
+pub(crate) use http1::{Framing, Next, ReasonPhrase};
 pub(crate) use link::Link;
+pub(crate) use out::{Out, put_field};
 pub(crate) use pool::{Found, Key, Limits as PoolLimits, Pool};
 pub(crate) use targets::Targets;
 pub(crate) use tls::{OwnRoots, Trust, TrustError, unverified, verified};
 #[cfg(test)]
 pub(crate) use upload::Source;
-pub(crate) use upload::Upload;
-pub(crate) use watchdog::{Pulse, Watchdog};
+pub(crate) use upload::{BrokenOff, ClientBody, Upload};
+pub(crate) use watchdog::{Bell, Pulse, Watchdog};
 #[cfg(test)]
 pub(crate) use wire::script;
 pub(crate) use wire::{Counted, Wire};

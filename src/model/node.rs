@@ -7,6 +7,7 @@ use std::{fmt, net::IpAddr, str::FromStr};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use super::{Authority, Host, HostError, Secret, encoding::percent_decode};
 
@@ -314,7 +315,7 @@ impl NodeHash {
 
 impl fmt::Display for NodeHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+        Uuid::from_bytes(self.0).simple().fmt(f)
     }
 }
 

@@ -10,7 +10,7 @@ use http_body::Body;
 use super::body::ProxyBody;
 use crate::{
     model::{ErrKind, Failure, Phase, ResinError},
-    proxy::{entry::Entry, gate::Flaw, headers},
+    proxy::{entry::Entry, flaw::Flaw, headers},
 };
 
 /// The answer for `error`. `failure` is that of the last attempt, where one was made.

@@ -20,7 +20,7 @@ use crate::{
     upstream::{AnswerBody, Ending, Fault, Pulse, Upload},
 };
 
-/// What hyper sends to the client.
+/// What is sent to the client.
 pub(crate) struct ProxyBody {
     kind: Kind,
     /// The request is under way until the last of its answer was taken.
@@ -60,6 +60,11 @@ impl ProxyBody {
     /// The answer of this request.
     pub(crate) fn of(self, busy: Busy) -> Self {
         Self { _busy: Some(busy), ..self }
+    }
+
+    /// Whether nothing of the upstream's is to come: what its request's body still has is wanted by nobody.
+    pub(crate) fn is_own(&self) -> bool {
+        matches!(self.kind, Kind::Text(_))
     }
 
     /// The upstream's answer. Its record is written when it is over, or dropped.

@@ -1,60 +1,59 @@
 //! The client's side of a connection: its bytes, and what its requests may know of it.
 
-mod inbound;
-mod io;
-
 use std::{
     fmt,
-    future::poll_fn,
     net::IpAddr,
     pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::{
     io::{AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    sync::Notify,
     time::{Instant, timeout},
 };
 
-use self::inbound::Inbound;
-pub(crate) use self::io::ClientIo;
 use super::{
-    gate::{Flaw, HeadLimits},
+    downstream::Connection,
     headers,
+    http1::{HeadLimits, Inbound},
     roster::Ticket,
 };
-use crate::upstream::{Counted, Interim, Wire};
+use crate::upstream::{Bell, Counted, Interim, Wire};
 
 /// How long, and for how much, a connection is still read after a last answer, so that the answer arrives.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 1024 * 1024;
 
-/// A client's connection, as its IO and its requests share it.
+/// A client's connection, as its task and its requests share it.
 pub(crate) struct Client {
     pub(crate) ip: IpAddr,
     wire: Arc<Wire>,
     /// Ends the connection from outside.
-    pub(crate) hang_up: Arc<Notify>,
+    pub(crate) hang_up: Arc<Bell>,
     /// The roster has something for it to do. A request may have come in the same moment: that one is not to be dropped.
-    pub(crate) called: Notify,
+    pub(crate) called: Bell,
     /// Carries many requests at a time.
     multiplexed: AtomicBool,
     inbound: Mutex<Inbound>,
-    /// Nothing that hyper wrote still waits to go out.
-    flushed: AtomicBool,
-    /// Interim answers that go out before anything else does.
-    interim: Mutex<BytesMut>,
+    ahead: Mutex<Ahead>,
     /// Goes on to its tunnel, where it becomes one.
     ticket: Mutex<Option<Ticket>>,
+}
+
+/// What goes out ahead of an answer.
+#[derive(Default)]
+struct Ahead {
+    waiting: BytesMut,
+    /// The answer itself goes out.
+    is_late: bool,
 }
 
 /// A request under way on a client's connection.
@@ -71,30 +70,39 @@ pub(crate) enum Standing {
 
 impl Client {
     pub(crate) fn new(ip: IpAddr, wire: Arc<Wire>, limits: HeadLimits, ticket: Ticket) -> Arc<Self> {
+        let inbound = Inbound::new(Counted(Arc::clone(&wire)), limits);
         Arc::new(Self {
             ip,
             wire,
             hang_up: Arc::default(),
-            called: Notify::new(),
+            called: Bell::default(),
             multiplexed: AtomicBool::new(false),
-            inbound: Mutex::new(Inbound::new(limits)),
-            flushed: AtomicBool::new(true),
-            interim: Mutex::default(),
+            inbound: Mutex::new(inbound),
+            ahead: Mutex::default(),
             ticket: Mutex::new(Some(ticket)),
         })
     }
 
     /// A request begins.
     pub(crate) fn begin(self: &Arc<Self>) -> Busy {
-        self.inbound.lock().begun += 1;
+        self.inbound().begun += 1;
+        self.ahead.lock().is_late = false;
         Busy(Arc::clone(self))
     }
 
-    /// Whether the request that began last has a target without a path.
-    pub(crate) fn is_pathless(&self) -> bool {
-        let mut inbound = self.inbound.lock();
-        let head = inbound.begun;
-        inbound.gate.is_pathless(head)
+    pub(crate) fn inbound(&self) -> MutexGuard<'_, Inbound> {
+        self.inbound.lock()
+    }
+
+    /// The connection itself, to write on.
+    pub(crate) fn io(&self) -> Counted {
+        Counted(Arc::clone(&self.wire))
+    }
+
+    /// From here on it is HTTP/2, with these bytes read.
+    pub(crate) fn multiplex(&self) -> Bytes {
+        self.multiplexed.store(true, Ordering::Relaxed);
+        std::mem::take(&mut self.inbound().read).freeze()
     }
 
     /// Whether the peer is known to have closed.
@@ -107,48 +115,16 @@ impl Client {
         self.wire.reset_on_close();
     }
 
-    /// What follows the request that is being answered belongs to its tunnel.
-    pub(crate) fn open_tunnel(&self) {
-        self.inbound.lock().gate.open();
-    }
-
-    /// There will be no tunnel. What was sent ahead was meant for it, and must not be read as the next request: whether
-    /// there was any.
-    pub(crate) fn refuse_tunnel(&self) -> bool {
-        let mut inbound = self.inbound.lock();
-        let ahead = inbound.gate.asks_tunnel() && !inbound.held.is_empty();
-        if ahead {
-            inbound.gate.shut();
-        } else {
-            inbound.gate.settle();
-        }
-        ahead
-    }
-
-    /// No further request is read.
-    pub(crate) fn shut(&self) {
-        self.inbound.lock().gate.shut();
-    }
-
-    /// Whether hyper could be put away, and has not been: it holds nothing of the client's nor for it.
-    pub(crate) fn may_rest(&self) -> bool {
-        let inbound = self.inbound.lock();
-        inbound.outstanding() == 0
-            && inbound.is_empty()
-            && !inbound.at_rest
-            && self.flushed.load(Ordering::Relaxed)
-            && self.interim.lock().is_empty()
-    }
-
-    /// Waits without hyper until something comes from the client, or its end.
-    pub(crate) async fn rest(&self) {
-        self.inbound.lock().at_rest = true;
-        poll_fn(|cx| self.wire.poll_readable(cx)).await;
-        self.inbound.lock().at_rest = false;
+    /// What is left of it in a tunnel.
+    pub(crate) fn to_tunnel(&self) -> Connection {
+        let read = std::mem::take(&mut self.inbound().read);
+        // An empty slice would still keep what it was cut from.
+        let early = if read.is_empty() { Bytes::new() } else { read.freeze() };
+        Connection { early, io: self.io(), _ticket: self.ticket.lock().take() }
     }
 
     pub(crate) fn standing(&self) -> Standing {
-        let inbound = self.inbound.lock();
+        let inbound = self.inbound();
         if inbound.outstanding() > 0 {
             return Standing::Busy;
         }
@@ -161,40 +137,45 @@ impl Client {
         }
     }
 
-    /// It was waited for long enough. A head that has begun is told so; one that has not is not worth an answer.
-    pub(crate) fn give_up(&self) {
-        let mut inbound = self.inbound.lock();
-        if inbound.head_since.is_some() && inbound.flaw.is_none() {
-            inbound.flaw = Some(Flaw::slow_head());
+    /// Says something ahead of the answer. Left out where the answer has begun, or something else waits.
+    pub(crate) fn say_ahead(&self, write: impl FnOnce(&mut BytesMut)) {
+        let mut ahead = self.ahead.lock();
+        if ahead.is_late || !ahead.waiting.is_empty() {
+            return;
         }
-        self.called.notify_one();
+        write(&mut ahead.waiting);
+        // What does not go out now is written by the connection's task.
+        let _tried = self.poll_waiting(&mut Context::from_waker(Waker::noop()), &mut ahead.waiting);
     }
 
-    /// What is wrong with the bytes that are held back, and those bytes; where an answer to them would not get into the
-    /// middle of another.
-    pub(crate) fn flaw(&self) -> Option<(Flaw, Bytes)> {
-        let mut inbound = self.inbound.lock();
-        let answerable = inbound.outstanding() == 0 && self.flushed.load(Ordering::Relaxed);
-        let flaw = inbound.flaw.take().filter(|_| answerable)?;
-        Some((flaw, std::mem::take(&mut inbound.held).freeze()))
+    /// Ready when all that was said ahead is out.
+    pub(crate) fn poll_ahead(&self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        self.poll_waiting(cx, &mut self.ahead.lock().waiting)
     }
 
-    /// Whether the client may still be sending what nobody reads: closing now could take its answer away from it.
-    pub(crate) fn lingers(&self) -> bool {
-        let inbound = self.inbound.lock();
-        // A tunnel is somebody else's by now.
-        !inbound.gate.is_through() && (inbound.gate.is_mid_message() || !inbound.held.is_empty())
+    fn poll_waiting(&self, cx: &mut Context<'_>, waiting: &mut BytesMut) -> Poll<std::io::Result<()>> {
+        while !waiting.is_empty() {
+            let written = ready!(Pin::new(&mut self.io()).poll_write(cx, waiting))?;
+            waiting.advance(written);
+        }
+        Poll::Ready(Ok(()))
     }
 
-    /// The last answer, past hyper, which is gone by now.
+    /// The answer begins: what must still go out ahead of it.
+    pub(crate) fn take_ahead(&self) -> BytesMut {
+        let mut ahead = self.ahead.lock();
+        ahead.is_late = true;
+        std::mem::take(&mut ahead.waiting)
+    }
+
+    /// The last answer to what is no request.
     pub(crate) async fn say(&self, answer: &[u8]) {
-        let mut io = Counted(Arc::clone(&self.wire));
-        let _best_effort = timeout(LINGER, io.write_all(answer)).await;
+        let _best_effort = timeout(LINGER, self.io().write_all(answer)).await;
     }
 
     /// Lets the last answer arrive: the end of the connection is told, and what still comes is read by nobody.
     pub(crate) async fn linger(&self) {
-        let mut io = Counted(Arc::clone(&self.wire));
+        let mut io = self.io();
         let drain = async {
             io.shutdown().await?;
             let mut left = LINGER_BYTES;
@@ -212,18 +193,8 @@ impl Client {
 }
 
 impl Interim for Client {
-    /// Left out where hyper still has something else to send, or an earlier one waits.
     fn relay(&self, status: StatusCode, fields: &HeaderMap) {
-        let mut interim = self.interim.lock();
-        if !self.flushed.load(Ordering::Relaxed) || !interim.is_empty() {
-            return;
-        }
-        headers::write_interim(&mut interim, status, fields);
-        let mut context = Context::from_waker(Waker::noop());
-        let mut io = Counted(Arc::clone(&self.wire));
-        if let Poll::Ready(Ok(written)) = Pin::new(&mut io).poll_write(&mut context, &interim) {
-            interim.advance(written);
-        }
+        self.say_ahead(|ahead| headers::write_interim(ahead, status, fields));
     }
 }
 
@@ -235,7 +206,7 @@ impl fmt::Debug for Client {
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        let mut inbound = self.0.inbound.lock();
+        let mut inbound = self.0.inbound();
         inbound.finished += 1;
         inbound.quiet_since = Instant::now();
     }

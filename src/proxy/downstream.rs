@@ -11,15 +11,21 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{client::ClientIo, relay::End, roster::Ticket};
+use super::{client::Busy, relay::End, roster::Ticket};
 use crate::upstream::{Counted, Wire};
 
 /// A connection that has become a tunnel, or one stream of an HTTP/2 connection.
 pub(crate) enum Downstream {
-    /// hyper still has it.
-    Awaited(OnUpgrade),
+    /// hyper still has the stream. The connection that it is one of idles not while it is open.
+    Awaited(OnUpgrade, Busy),
     Connection(Connection),
-    Stream(TokioIo<Upgraded>),
+    Stream(Stream),
+}
+
+/// A stream of an HTTP/2 connection.
+pub(crate) struct Stream {
+    io: TokioIo<Upgraded>,
+    _busy: Busy,
 }
 
 /// What is left of a client's connection once it is nothing but a tunnel.
@@ -32,19 +38,14 @@ pub(crate) struct Connection {
 }
 
 impl Downstream {
-    /// Waits until hyper lets go of it, and takes it back whole: nothing of hyper stays.
-    pub(crate) async fn open(&mut self) -> hyper::Result<()> {
-        if let Self::Awaited(on_upgrade) = self {
-            *self = match on_upgrade.await?.downcast::<TokioIo<ClientIo>>() {
-                Ok(parts) => Self::Connection(parts.io.into_inner().into_connection(parts.read_buf)),
-                Err(stream) => Self::Stream(TokioIo::new(stream)),
-            };
+    /// Waits until it is there.
+    pub(crate) async fn open(self) -> hyper::Result<Self> {
+        match self {
+            Self::Awaited(on_upgrade, busy) => {
+                Ok(Self::Stream(Stream { io: TokioIo::new(on_upgrade.await?), _busy: busy }))
+            }
+            open => Ok(open),
         }
-        Ok(())
-    }
-
-    pub(crate) fn is_stream(&self) -> bool {
-        matches!(self, Self::Stream(_))
     }
 
     /// Ends it so that the client sees that it was cut. hyper has no way to say so of a stream: it just ends.
@@ -59,7 +60,7 @@ impl End for Downstream {
     fn bare(&self) -> Option<&Wire> {
         match self {
             Self::Connection(connection) if connection.early.is_empty() => Some(&connection.io.0),
-            Self::Connection(_) | Self::Stream(_) | Self::Awaited(_) => None,
+            Self::Connection(_) | Self::Stream(..) | Self::Awaited(..) => None,
         }
     }
 }
@@ -74,8 +75,8 @@ impl AsyncRead for Downstream {
                 connection.give_early(buf);
                 Poll::Ready(Ok(()))
             }
-            Self::Stream(io) => Pin::new(io).poll_read(cx, buf),
-            Self::Awaited(_) => not_open(),
+            Self::Stream(stream) => Pin::new(&mut stream.io).poll_read(cx, buf),
+            Self::Awaited(..) => not_open(),
         }
     }
 }
@@ -99,8 +100,8 @@ macro_rules! on_either {
     ($self:ident, $io:ident => $call:expr) => {
         match $self.get_mut() {
             Self::Connection(Connection { io: $io, .. }) => $call,
-            Self::Stream($io) => $call,
-            Self::Awaited(_) => not_open(),
+            Self::Stream(Stream { io: $io, .. }) => $call,
+            Self::Awaited(..) => not_open(),
         }
     };
 }

@@ -9,63 +9,62 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version,
     header::{ALLOW, CONNECTION, CONTENT_LENGTH, HOST, MAX_FORWARDS, UPGRADE},
 };
-use hyper::{body::Incoming, upgrade::OnUpgrade};
 
 use super::{
     answer,
     body::ProxyBody,
     client::Client,
     entry::Entry,
-    gate::Flaw,
+    flaw::Flaw,
     headers::{self, Onward},
     identity::Identity,
     recording::{Outcome, Recording},
     roster::TunnelTicket,
+    service::Served,
     target::{self, ReversePath, Target},
-    tunnel,
+    tunnel::{self, Tunnel},
     worker::Worker,
 };
 use crate::{
     model::{ErrKind, Phase, ResinError, Stage},
     retry::{Answer, Ended, Exchange, Plan, carry},
     routing,
-    upstream::{AnswerBody, Fault, Interim, Unsent, Upload},
+    upstream::{AnswerBody, ClientBody, Fault, Interim, Unsent, Upload},
 };
 
 /// Answers a forward or reverse request.
 pub(crate) async fn serve(
     worker: &Arc<Worker>,
     client: &Arc<Client>,
-    mut request: Request<Incoming>,
+    mut request: Request<Option<ClientBody>>,
     entry: Entry,
-) -> Response<ProxyBody> {
+) -> Served {
     let mut recording = Recording::begin(worker, client, &request, entry);
     if request.uri().path() == "*" {
-        return last_hop(request.method(), recording);
+        return last_hop(request.method(), recording).into();
     }
     let (pool, target) = match route(worker, &request, entry, &mut recording) {
         Ok(route) => route,
-        Err(error) => return refuse(recording, error, entry),
+        Err(error) => return refuse(recording, error, entry).into(),
     };
     match hops_left(request.method(), request.headers()) {
-        Some(0) => return last_hop(request.method(), recording),
+        Some(0) => return last_hop(request.method(), recording).into(),
         Some(left) => {
             request.headers_mut().insert(MAX_FORWARDS, HeaderValue::from(left - 1));
         }
         None => {}
     }
     let asked = upgrade_asked(&request);
-    let on_upgrade = asked.as_ref().map(|_| hyper::upgrade::on(&mut request));
     let method = request.method().clone();
     let (old, http2) = (request.version() == Version::HTTP_10, request.version() == Version::HTTP_2);
     let ticket = match &asked {
         Some(_) => match worker.roster.admit_tunnel() {
             Some(ticket) => Some(ticket),
-            None => return tunnel::too_many(worker, recording),
+            None => return tunnel::too_many(worker, recording).into(),
         },
         None => None,
     };
-    // Only HTTP/1.1 has interim answers that hyper lets through.
+    // HTTP/1.0 has no interim answers, and hyper lets none through for HTTP/2.
     let interim = (request.version() == Version::HTTP_11).then(|| Arc::clone(client) as Arc<dyn Interim>);
     let mut request = outgoing(request, &target, entry, asked, &mut recording);
     request.interim = interim;
@@ -99,21 +98,21 @@ pub(crate) async fn serve(
     };
     match carry(&exchange, request, &plan, &mut recording.trail).await {
         Ok(answer) if answer.answered.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            switch(worker, client, answer, on_upgrade.zip(ticket), recording, entry)
+            switch(worker, answer, ticket, recording, entry)
         }
-        Ok(answer) => stream(worker, client, answer, recording, copy, old),
-        Err(Ended::NoNodes) => refuse(recording, ResinError::NoAvailableNodes, entry),
-        Err(Ended::Denied) => refuse(recording, ResinError::TargetDenied, entry),
+        Ok(answer) => stream(worker, client, answer, recording, copy, old).into(),
+        Err(Ended::NoNodes) => refuse(recording, ResinError::NoAvailableNodes, entry).into(),
+        Err(Ended::Denied) => refuse(recording, ResinError::TargetDenied, entry).into(),
         Err(Ended::Failed) => {
             let error = answer::code(recording.trail.failure.as_ref(), entry);
-            refuse(recording, error, entry)
+            refuse(recording, error, entry).into()
         }
         Err(Ended::ClientLeft) => {
             let stalled = upload.as_ref().is_some_and(Upload::client_stalled);
             let flaw = if stalled { Flaw::slow_body() } else { Flaw::malformed(BROKEN_OFF) };
             // A stream of HTTP/2 whose body breaks off was reset: nobody reads what is said on it.
             let listens = stalled || (garbled() && !http2);
-            broken_off(recording, &flaw, listens && !client.has_left())
+            broken_off(recording, &flaw, listens && !client.has_left()).into()
         }
     }
 }
@@ -153,7 +152,7 @@ fn last_hop(method: &Method, mut recording: Recording) -> Response<ProxyBody> {
 /// Credentials, then platform, then target.
 fn route(
     worker: &Worker,
-    request: &Request<Incoming>,
+    request: &Request<Option<ClientBody>>,
     entry: Entry,
     recording: &mut Recording,
 ) -> Result<(Arc<routing::Pool>, Target), ResinError> {
@@ -183,7 +182,7 @@ fn route(
 }
 
 /// An upgrade that can be carried: not over HTTP/2, and not to another version of HTTP.
-fn upgrade_asked(request: &Request<Incoming>) -> Option<HeaderValue> {
+fn upgrade_asked(request: &Request<Option<ClientBody>>) -> Option<HeaderValue> {
     let asked = headers::upgrade(request.headers()).filter(|_| request.version() == Version::HTTP_11)?;
     let http = asked
         .to_str()
@@ -193,7 +192,7 @@ fn upgrade_asked(request: &Request<Incoming>) -> Option<HeaderValue> {
 
 /// The request as the upstream is to see it, the body in its slot.
 fn outgoing(
-    request: Request<Incoming>,
+    request: Request<Option<ClientBody>>,
     target: &Target,
     entry: Entry,
     upgrade: Option<HeaderValue>,
@@ -212,23 +211,18 @@ fn outgoing(
     if head.version == Version::HTTP_2 {
         headers::join_cookies(&mut head.headers);
     }
-    // Each attempt tells its own where the upstream is to know; otherwise the trace ends here.
-    head.headers.remove(&TRACEPARENT);
-    head.headers.remove(&TRACESTATE);
     head.headers.insert(HOST, target.host.clone());
     if let Some(protocol) = upgrade {
         headers::ask_upgrade(&mut head.headers, protocol);
     }
-    let upload = Upload::new(body, clean_trailers);
+    let upload = body.and_then(|body| Upload::new(body, clean_trailers));
     recording.upload.clone_from(&upload);
     let uri = http::Uri::from(target.path.clone());
     Box::new(Unsent { method: head.method, uri, headers: head.headers, upload, interim: None })
 }
 
-/// Names are looked up faster when they are made once.
+/// A name is looked up faster when it is made once.
 static ACCOUNT: HeaderName = HeaderName::from_static("x-resin-account");
-static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 fn stages(entry: Entry) -> (Stage, Stage) {
     match entry {
@@ -263,35 +257,26 @@ fn stream(
 /// The upstream switches protocols: from here on it is a tunnel, if that was asked for.
 fn switch(
     worker: &Arc<Worker>,
-    client: &Arc<Client>,
     answer: Answer,
-    asked: Option<(OnUpgrade, TunnelTicket)>,
+    asked: Option<TunnelTicket>,
     mut recording: Recording,
     entry: Entry,
-) -> Response<ProxyBody> {
-    let (mut head, _) = answer.answered.response.into_parts();
+) -> Served {
+    let (mut head, ()) = answer.answered.response.into_parts();
     let protocol = head.headers.get(UPGRADE).cloned();
     let link = answer.answered.connection.into_upgraded();
-    let (Some((on_upgrade, ticket)), Some(protocol), Some((link, early))) = (asked, protocol, link) else {
+    let (Some(ticket), Some(protocol), Some((link, early))) = (asked, protocol, link) else {
         let fault = Fault::new(Phase::ResponseHead, ErrKind::ProtocolError, "a 101 that nobody asked for");
         recording.trail.failure = Some(fault.at(stages(entry).0));
         let error = ResinError::UpstreamRequestFailed;
-        return refuse(recording, error, entry);
+        return refuse(recording, error, entry).into();
     };
     headers::clean(&mut head.headers, Onward::Response);
     headers::ask_upgrade(&mut head.headers, protocol);
-    head.version = Version::HTTP_11;
     recording.status(StatusCode::SWITCHING_PROTOCOLS.as_u16());
-    tunnel::spawn(
-        worker,
-        client,
-        on_upgrade,
-        link.with_early(early),
-        recording,
-        tunnel::Kind::Upgrade(stages(entry).1),
-        ticket,
-    );
-    Response::from_parts(head, ProxyBody::empty())
+    let kind = tunnel::Kind::Upgrade(stages(entry).1);
+    let tunnel = Tunnel::new(worker, link.with_early(early), recording, kind, ticket);
+    Served { response: Response::from_parts(head, ProxyBody::empty()), tunnel: Some(Box::new(tunnel)) }
 }
 
 fn refuse(mut recording: Recording, error: ResinError, entry: Entry) -> Response<ProxyBody> {

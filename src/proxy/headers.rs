@@ -9,7 +9,7 @@ use http::{
     },
 };
 
-use super::gate::Flaw;
+use super::flaw::Flaw;
 use crate::model::Authority;
 
 /// Reverse requests come from clients that do not know of a proxy: what others said of their identity stays here.
@@ -26,12 +26,11 @@ pub(crate) enum Onward {
 
 /// Whether `Connection` asks for an upgrade, and to what.
 pub(crate) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
-    let asked = has_token(headers, &CONNECTION, "upgrade");
-    if asked { headers.get(UPGRADE).cloned() } else { None }
+    let asked = headers.get(UPGRADE)?;
+    has_token(headers, &CONNECTION, "upgrade").then(|| asked.clone())
 }
 
-/// What makes a head of HTTP/2 say two things, or nothing certain (RFC 9113, section 8.3.1): what the gate finds in one
-/// of HTTP/1, as far as it can be there.
+/// What makes a head of HTTP/2 say two things, or nothing certain (RFC 9113, section 8.3.1).
 pub(crate) fn flaw(uri: &Uri, headers: &HeaderMap) -> Option<Flaw> {
     let mut hosts = headers.get_all(HOST).iter();
     let host = hosts.next();
@@ -59,11 +58,14 @@ pub(crate) fn flaw(uri: &Uri, headers: &HeaderMap) -> Option<Flaw> {
 
 /// Removes what belongs to this hop, and what is nobody's business further on.
 pub(crate) fn clean(headers: &mut HeaderMap, onward: Onward) {
-    let named: Vec<HeaderName> = connection_named(headers);
-    let trailers = onward != Onward::Response && has_token(headers, &TE, "trailers");
-    let unwanted: Vec<HeaderName> =
+    let mut unwanted: Vec<HeaderName> =
         headers.keys().filter(|name| !passes(name.as_str(), onward)).cloned().collect();
-    for name in unwanted.iter().chain(&named) {
+    let trailers =
+        onward != Onward::Response && unwanted.contains(&TE) && has_token(headers, &TE, "trailers");
+    if unwanted.contains(&CONNECTION) {
+        unwanted.extend(connection_named(headers));
+    }
+    for name in &unwanted {
         headers.remove(name);
     }
     if trailers {
@@ -145,6 +147,8 @@ fn passes(name: &str, onward: Onward) -> bool {
         | "proxy-authenticate"
         | "proxy-authorization"
         | "proxy-authentication-info" => false,
+        // Each attempt tells its own where the upstream is to know; otherwise the trace ends here.
+        "traceparent" | "tracestate" if onward != Onward::Response => false,
         name if name.starts_with("x-resin-") => false,
         name if onward == Onward::ReverseRequest => {
             !name.starts_with("x-forwarded-") && !FORWARDING_IDENTITY.contains(&name)

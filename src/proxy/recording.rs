@@ -10,7 +10,7 @@ use std::{
 };
 
 use http::{Method, Request, StatusCode};
-use tokio::{sync::Notify, time::Instant};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{client::Client, entry::Entry, identity::Identity, worker::Worker};
@@ -21,7 +21,7 @@ use crate::{
     retry::Trail,
     routing,
     telemetry::{self, RequestEnd, RequestSpan, SpanName},
-    upstream::{Pulse, Upload},
+    upstream::{Bell, Pulse, Upload},
 };
 
 const MAX_METHOD: usize = 64;
@@ -194,7 +194,7 @@ impl Recording {
     }
 
     /// Watches a transfer of this request's.
-    pub(crate) fn watch(&self, hang_up: Option<Arc<Notify>>) -> Arc<Pulse> {
+    pub(crate) fn watch(&self, hang_up: Option<Arc<Bell>>) -> Arc<Pulse> {
         self.worker.watchdog.watch(hang_up, self.upload.clone())
     }
 

@@ -1,8 +1,7 @@
-//! Answers to what is no request: told past hyper where hyper was never given it, and recorded like any other.
+//! Answers to what is no request: recorded like any other.
 
 use std::{fmt, sync::Arc};
 
-use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
@@ -11,15 +10,15 @@ use super::{
     body::ProxyBody,
     client::Client,
     entry::{self, Entry},
-    gate::Flaw,
+    flaw::Flaw,
     recording::{Outcome, Recording},
     roster::TooMany,
     worker::Worker,
 };
 
-/// Answers bytes that the gate held back, and closes.
-pub(crate) async fn refuse(worker: &Arc<Worker>, client: &Arc<Client>, flaw: &Flaw, bytes: &Bytes) {
-    let (method, entry) = sketch(bytes);
+/// Answers bytes that are no head, and closes.
+pub(crate) async fn refuse(worker: &Arc<Worker>, client: &Arc<Client>, flaw: &Flaw) {
+    let (method, entry) = sketch(&client.inbound().read);
     let mut request = Request::new(());
     *request.method_mut() = method;
     record(Recording::begin(worker, client, &request, entry), flaw);
@@ -27,7 +26,7 @@ pub(crate) async fn refuse(worker: &Arc<Worker>, client: &Arc<Client>, flaw: &Fl
     client.linger().await;
 }
 
-/// Answers a request that hyper was given.
+/// Answers a request whose head says two things, or nothing certain.
 pub(crate) fn answer<B>(
     worker: &Arc<Worker>,
     client: &Arc<Client>,

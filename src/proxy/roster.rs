@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use super::{
     client::{Client, Standing},
-    gate::HeadLimits,
+    http1::HeadLimits,
 };
 
 /// What clients may have, in the settings' words. A number of 0 is no limit.
@@ -69,14 +69,8 @@ pub(crate) enum TooMany {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Due {
     Nothing,
-    /// It idles: what it only needs for a request is put away.
-    Rest,
     End,
 }
-
-/// How long a connection idles before it is put at rest. Then hyper is to be made anew, with two buffers of 8 KiB: nothing,
-/// once a second.
-const AWAKE: Duration = Duration::from_secs(1);
 
 /// One thread's clients.
 pub(crate) struct Roster {
@@ -132,20 +126,24 @@ impl Roster {
     pub(crate) fn sweep(&self) {
         self.clients.lock().retain(|client| {
             let Some(client) = client.upgrade() else { return false };
-            match self.due(&client) {
-                Due::Nothing => {}
-                Due::Rest => client.called.notify_one(),
-                Due::End => client.give_up(),
+            if self.due(&client) == Due::End {
+                client.called.ring();
             }
             true
         });
+    }
+
+    /// Has every connection look at how things stand.
+    pub(crate) fn call_all(&self) {
+        for client in self.clients.lock().iter().filter_map(Weak::upgrade) {
+            client.called.ring();
+        }
     }
 
     pub(crate) fn due(&self, client: &Client) -> Due {
         match client.standing() {
             Standing::Heading(time) if time >= self.limits.head_time => Due::End,
             Standing::Idle(time) if time >= self.limits.idle_time => Due::End,
-            Standing::Idle(time) if time >= AWAKE && client.may_rest() => Due::Rest,
             Standing::Busy | Standing::Heading(_) | Standing::Idle(_) => Due::Nothing,
         }
     }

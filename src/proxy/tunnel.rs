@@ -12,19 +12,19 @@ use http::{
     HeaderValue, Request, Response, StatusCode,
     header::{CONNECTION, PROXY_AUTHENTICATE},
 };
-use hyper::{body::Incoming, upgrade::OnUpgrade};
 
 use super::{
     answer,
     body::ProxyBody,
-    client::{Busy, Client},
+    client::Client,
     downstream::Downstream,
     entry::Entry,
-    gate::Flaw,
+    flaw::Flaw,
     identity::Identity,
     recording::{Outcome, Recording},
     relay::{Broken, Flow},
     roster::TunnelTicket,
+    service::Served,
     target,
     worker::Worker,
 };
@@ -33,21 +33,23 @@ use crate::{
     retry::{Ended, OpenTunnel, Plan, carry},
     routing,
     telemetry::TunnelGuard,
-    upstream::{Fault, Link, Pulse},
+    upstream::{ClientBody, Fault, Link, Pulse},
 };
 
 /// Answers a CONNECT request.
 pub(crate) async fn serve(
     worker: &Arc<Worker>,
     client: &Arc<Client>,
-    mut request: Request<Incoming>,
-) -> Response<ProxyBody> {
+    request: Request<Option<ClientBody>>,
+) -> Served {
     let mut recording = Recording::begin(worker, client, &request, Entry::Connect);
     let (pool, authority) = match route(worker, &request, &mut recording) {
         Ok(route) => route,
-        Err(error) => return refuse(recording, error),
+        Err(error) => return refuse(recording, error).into(),
     };
-    let Some(ticket) = worker.roster.admit_tunnel() else { return too_many(worker, recording) };
+    let Some(ticket) = worker.roster.admit_tunnel() else {
+        return too_many(worker, recording).into();
+    };
     let errand = OpenTunnel { dialer: &worker.dialer, authority: &authority };
     let left = || client.has_left();
     let host = authority.host.to_string();
@@ -66,20 +68,19 @@ pub(crate) async fn serve(
         Ok(link) => {
             recording.status(StatusCode::OK.as_u16());
             recording.trail.request_written = false;
-            let on_upgrade = hyper::upgrade::on(&mut request);
-            spawn(worker, client, on_upgrade, link, recording, Kind::Connect, ticket);
-            Response::new(ProxyBody::empty())
+            let tunnel = Tunnel::new(worker, link, recording, Kind::Connect, ticket);
+            Served { response: Response::new(ProxyBody::empty()), tunnel: Some(Box::new(tunnel)) }
         }
-        Err(Ended::NoNodes) => refuse(recording, ResinError::NoAvailableNodes),
-        Err(Ended::Denied) => refuse(recording, ResinError::TargetDenied),
+        Err(Ended::NoNodes) => refuse(recording, ResinError::NoAvailableNodes).into(),
+        Err(Ended::Denied) => refuse(recording, ResinError::TargetDenied).into(),
         Err(Ended::Failed) => {
             let error = answer::code(recording.trail.failure.as_ref(), Entry::Connect);
-            refuse(recording, error)
+            refuse(recording, error).into()
         }
         // Nobody will read this.
         Err(Ended::ClientLeft) => {
             drop(recording);
-            answer::refuse(ResinError::UpstreamConnectFailed, Entry::Connect, None)
+            answer::refuse(ResinError::UpstreamConnectFailed, Entry::Connect, None).into()
         }
     }
 }
@@ -87,7 +88,7 @@ pub(crate) async fn serve(
 /// Credentials, then platform, then target.
 fn route(
     worker: &Worker,
-    request: &Request<Incoming>,
+    request: &Request<Option<ClientBody>>,
     recording: &mut Recording,
 ) -> Result<(Arc<routing::Pool>, Authority), ResinError> {
     let identity = Identity::of_proxy(request.headers(), &worker.token)?;
@@ -129,42 +130,9 @@ pub(crate) enum Kind {
     Upgrade(Stage),
 }
 
-/// Lets the tunnel run on this thread, once hyper has let go of the client's side.
-pub(crate) fn spawn(
-    worker: &Arc<Worker>,
-    client: &Arc<Client>,
-    on_upgrade: OnUpgrade,
-    link: Link,
-    recording: Recording,
-    kind: Kind,
-    ticket: TunnelTicket,
-) {
-    client.open_tunnel();
-    let mut tunnel = Tunnel {
-        worker: Arc::clone(worker),
-        client: Downstream::Awaited(on_upgrade),
-        link,
-        up: Flow::default(),
-        down: Flow::default(),
-        recording,
-        kind,
-        pulse: worker.watchdog.watch(None, None),
-        open: None,
-        busy: Some(client.begin()),
-        _ticket: ticket,
-    };
-    // The task is as large as the tunnel and no larger: both parts borrow it.
-    tokio::spawn(async move {
-        if tunnel.opens().await {
-            tunnel.runs().await;
-        }
-    });
-}
-
 /// A tunnel, with its record in tow.
-struct Tunnel {
+pub(crate) struct Tunnel {
     worker: Arc<Worker>,
-    client: Downstream,
     link: Link,
     up: Flow,
     down: Flow,
@@ -172,8 +140,6 @@ struct Tunnel {
     kind: Kind,
     pulse: Arc<Pulse>,
     open: Option<TunnelGuard>,
-    /// The connection that it is a stream of idles not while it is open.
-    busy: Option<Busy>,
     _ticket: TunnelTicket,
 }
 
@@ -187,47 +153,68 @@ enum TunnelEnd {
 }
 
 impl Tunnel {
-    /// Waits until the client's side is there.
-    async fn opens(&mut self) -> bool {
-        if self.client.open().await.is_err() {
-            // The client left before its answer was written.
-            let stage = self.stage(Stage::ConnectHijack);
-            let failure = Fault::new(Phase::Tunnel, ErrKind::Canceled, "the client went away").at(stage);
-            self.recording.ended(Outcome::Ended { failure, net_ok: true });
-            return false;
+    pub(crate) fn new(
+        worker: &Arc<Worker>,
+        link: Link,
+        recording: Recording,
+        kind: Kind,
+        ticket: TunnelTicket,
+    ) -> Self {
+        Self {
+            worker: Arc::clone(worker),
+            link,
+            up: Flow::default(),
+            down: Flow::default(),
+            recording,
+            kind,
+            pulse: worker.watchdog.watch(None, None),
+            open: None,
+            _ticket: ticket,
         }
-        if !self.client.is_stream() {
-            // With this goes all that the connection needed for HTTP.
-            self.busy = None;
-        }
-        self.open = Some(self.worker.metrics.tunnel_opened());
-        true
     }
 
-    async fn runs(&mut self) {
-        let end = poll_fn(|cx| self.poll(cx)).await;
+    /// Lets it run on this thread, in a task that is as large as the tunnel and no larger.
+    pub(crate) fn begin(mut self: Box<Self>, client: Downstream) {
+        tokio::spawn(async move {
+            match client.open().await {
+                Ok(client) => self.runs(client).await,
+                Err(_) => self.client_left(),
+            }
+        });
+    }
+
+    /// The client left before its answer was written.
+    pub(crate) fn client_left(mut self: Box<Self>) {
+        let stage = self.stage(Stage::ConnectHijack);
+        let failure = Fault::new(Phase::Tunnel, ErrKind::Canceled, "the client went away").at(stage);
+        self.recording.ended(Outcome::Ended { failure, net_ok: true });
+    }
+
+    async fn runs(&mut self, mut client: Downstream) {
+        self.open = Some(self.worker.metrics.tunnel_opened());
+        let end = poll_fn(|cx| self.poll(cx, &mut client)).await;
         if matches!(end, TunnelEnd::Upstream(..)) {
             // The client must not take what it has for the whole.
-            self.client.reset();
+            client.reset();
         }
         let outcome = self.outcome(end);
         self.recording.ended(outcome);
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<TunnelEnd> {
+    fn poll(&mut self, cx: &mut Context<'_>, client: &mut Downstream) -> Poll<TunnelEnd> {
         self.pulse.waker.register(cx.waker());
         if self.pulse.is_expired() {
             return Poll::Ready(TunnelEnd::Idle);
         }
-        let moved = self.moves(cx);
+        let moved = self.moves(cx, client);
         if self.up.has_moved() | self.down.has_moved() {
             self.pulse.beat();
         }
         moved
     }
 
-    fn moves(&mut self, cx: &mut Context<'_>) -> Poll<TunnelEnd> {
-        let Self { worker, client, link, up, down, .. } = self;
+    fn moves(&mut self, cx: &mut Context<'_>, client: &mut Downstream) -> Poll<TunnelEnd> {
+        let Self { worker, link, up, down, .. } = self;
         match up.poll(cx, client, link, &worker.buffers, down.is_closed()) {
             Poll::Ready(Err(Broken::Read(_))) => return Poll::Ready(TunnelEnd::Client),
             Poll::Ready(Err(Broken::Write(error))) => {

@@ -5,7 +5,7 @@ use std::sync::{Arc, atomic::AtomicUsize};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{
-    gate::HeadLimits,
+    http1::HeadLimits,
     relay::Buffers,
     roster::{self, Numbers, Roster},
 };
@@ -89,8 +89,15 @@ impl Worker {
         let period = self.watchdog.period().min(idle).min(self.roster.period());
         let mut clock = interval(period);
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut told = false;
         loop {
-            clock.tick().await;
+            tokio::select! {
+                _ = clock.tick() => {}
+                () = self.drain.begun(), if !told => {
+                    told = true;
+                    self.roster.call_all();
+                }
+            }
             self.pool.sweep();
             self.watchdog.sweep();
             self.roster.sweep();

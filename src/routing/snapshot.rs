@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use foldhash::fast::RandomState;
 use uuid::Uuid;
 
 use crate::model::{Node, NodeHash, Platform};
@@ -9,7 +10,7 @@ use crate::model::{Node, NodeHash, Platform};
 /// Everything that routing needs to know, unchanging.
 #[derive(Debug, Default)]
 pub struct Snapshot {
-    by_name: HashMap<String, Arc<Pool>>,
+    by_name: HashMap<String, Arc<Pool>, RandomState>,
     by_id: HashMap<Uuid, Arc<Pool>>,
     nodes: HashMap<NodeHash, Arc<Node>>,
 }

@@ -115,7 +115,7 @@ fn push(rows: &mut Rows<'_>, instance: Uuid, record: &Record) -> Result<(), Stor
     let message = text(failure.map_or("", |failure| failure.message.as_str()));
     let error = record.resin_error.map_or("", |error| error.as_str());
     let details: Vec<RetryDetail> = record.retries.iter().map(retry_detail).collect();
-    let trace_id = record.trace_id.map_or(String::new(), |id| format!("{:032x}", u128::from_be_bytes(id)));
+    let trace_id = record.trace_id.map_or(String::new(), |id| Uuid::from_bytes(id).simple().to_string());
     let duration = Interval(record.duration);
     let (platform_name, account) = (text(&record.platform_name), text(&record.account));
     let (host, url, method) =

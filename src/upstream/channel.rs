@@ -3,15 +3,15 @@
 //! Nothing here decides anything, and nothing moves but when its owner polls. An idle one holds no buffer to speak of.
 
 use std::{
-    io::{self, IoSlice},
+    io,
     pin::Pin,
     task::{Context, Poll, Waker, ready},
 };
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{http1::Looked, link::Link, wire::Wire};
+use super::{http1::Looked, link::Link, out::Out, wire::Wire};
 
 /// What is read at a time; more where that was not enough.
 const FIRST_READ: usize = 8 * 1024;
@@ -28,18 +28,10 @@ pub(super) struct Channel {
     pub(super) looked: Looked,
     step: usize,
     out: Out,
+    /// Something was written, and may still wait in the link.
+    unflushed: bool,
     /// Something of the request that is under way was taken by the link.
     begun: bool,
-}
-
-/// What waits to be written: a line or head of ours, then bytes of somebody's, then an end of ours.
-#[derive(Debug, Default)]
-pub(super) struct Out {
-    pub(super) lead: BytesMut,
-    pub(super) data: Bytes,
-    pub(super) tail: &'static [u8],
-    /// Was written, and may still wait in the link.
-    unflushed: bool,
 }
 
 impl Channel {
@@ -50,6 +42,7 @@ impl Channel {
             looked: Looked::default(),
             step: FIRST_READ,
             out: Out::default(),
+            unflushed: false,
             begun: false,
         }
     }
@@ -80,28 +73,18 @@ impl Channel {
 
     /// Whether nothing waits to be written.
     pub(super) fn is_written(&self) -> bool {
-        self.out.is_empty() && !self.out.unflushed
+        self.out.is_empty() && !self.unflushed
     }
 
     /// Writes what waits, through all layers. Ready when nothing waits any more.
     pub(super) fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { link, out, begun, .. } = self;
-        while !out.is_empty() {
-            let slices = [IoSlice::new(&out.lead), IoSlice::new(&out.data), IoSlice::new(out.tail)];
-            let written = if slices[1].is_empty() && slices[2].is_empty() {
-                ready!(Pin::new(&mut *link).poll_write(cx, &slices[0]))?
-            } else {
-                ready!(Pin::new(&mut *link).poll_write_vectored(cx, &slices))?
-            };
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            out.advance(written);
-            (out.unflushed, *begun) = (true, true);
+        while !self.out.is_empty() {
+            ready!(self.out.poll_write(cx, Pin::new(&mut self.link)))?;
+            (self.unflushed, self.begun) = (true, true);
         }
-        if out.unflushed {
-            ready!(Pin::new(link).poll_flush(cx))?;
-            out.unflushed = false;
+        if self.unflushed {
+            ready!(Pin::new(&mut self.link).poll_flush(cx))?;
+            self.unflushed = false;
         }
         Poll::Ready(Ok(()))
     }
@@ -137,22 +120,5 @@ impl Channel {
             self.out.lead = BytesMut::new();
         }
         empty && self.is_quiet()
-    }
-}
-
-impl Out {
-    fn is_empty(&self) -> bool {
-        self.lead.is_empty() && self.data.is_empty() && self.tail.is_empty()
-    }
-
-    fn advance(&mut self, mut written: usize) {
-        let mut take = |part: &mut dyn Buf| {
-            let step = written.min(part.remaining());
-            part.advance(step);
-            written -= step;
-        };
-        take(&mut self.lead);
-        take(&mut self.data);
-        take(&mut self.tail);
     }
 }

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use foldhash::fast::RandomState;
 use http::HeaderMap;
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -48,7 +49,7 @@ pub(crate) struct Pool {
 
 #[derive(Default)]
 struct Shelves {
-    idle: HashMap<Key, Vec<Idle>>,
+    idle: HashMap<Key, Vec<Idle>, RandomState>,
     habits: Habits,
 }
 

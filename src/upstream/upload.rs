@@ -13,10 +13,10 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
+use http_body_util::combinators::UnsyncBoxBody;
 use parking_lot::Mutex;
 
 use super::channel::Channel;
@@ -36,17 +36,24 @@ struct Slot {
     client_stalled: AtomicBool,
 }
 
+/// A request's body as its client sends it. It fails where the client breaks it off, and that is all there is to know.
+pub(crate) type ClientBody = UnsyncBoxBody<Bytes, BrokenOff>;
+
+/// The client's body ended before its end.
+#[derive(Debug)]
+pub(crate) struct BrokenOff;
+
 #[derive(Debug)]
 pub(crate) enum Source {
     /// The client's body, and what cleans its trailers.
-    Client(Incoming, fn(&mut HeaderMap)),
+    Client(ClientBody, fn(&mut HeaderMap)),
     #[cfg(test)]
     Script(std::collections::VecDeque<Bytes>),
 }
 
 impl Upload {
     /// Nothing where the request has no body. `clean` takes out of its trailers what may not pass.
-    pub(crate) fn new(body: Incoming, clean: fn(&mut HeaderMap)) -> Option<Self> {
+    pub(crate) fn new(body: ClientBody, clean: fn(&mut HeaderMap)) -> Option<Self> {
         (!body.is_end_stream()).then(|| Self::over(Source::Client(body, clean)))
     }
 
@@ -97,7 +104,7 @@ impl Upload {
         }
     }
 
-    fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ()>>> {
+    fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let Self(slot) = self;
         let mut body = slot.body.lock();
         let polled = body.poll_frame(cx);
@@ -111,7 +118,7 @@ impl Upload {
                     slot.over.store(true, Ordering::Relaxed);
                 }
             }
-            Some(Err(())) => slot.client_failed.store(true, Ordering::Relaxed),
+            Some(Err(BrokenOff)) => slot.client_failed.store(true, Ordering::Relaxed),
             None => slot.over.store(true, Ordering::Relaxed),
         }
         Poll::Ready(frame)
@@ -167,7 +174,7 @@ impl Pump {
             };
             match ready!(upload.poll_frame(cx)) {
                 Some(Ok(frame)) => self.queue(frame, channel)?,
-                Some(Err(())) => return Poll::Ready(Err(Stopped::Client)),
+                Some(Err(BrokenOff)) => return Poll::Ready(Err(Stopped::Client)),
                 None => self.end(None, channel)?,
             }
         }
@@ -182,7 +189,7 @@ impl Pump {
                     *left = left.checked_sub(data.len() as u64).ok_or(Stopped::Client)?;
                     self.over = *left == 0;
                 } else {
-                    out.lead.put_slice(format!("{:x}\r\n", data.len()).as_bytes());
+                    out.chunk_size(data.len());
                     out.tail = b"\r\n";
                 }
                 out.data = data;
@@ -201,23 +208,15 @@ impl Pump {
         if let Some(left) = self.left {
             return if left == 0 { Ok(()) } else { Err(Stopped::Client) };
         }
-        let lead: &mut BytesMut = &mut channel.out().lead;
-        lead.put_slice(b"0\r\n");
-        for (name, value) in trailers.into_iter().flatten() {
-            lead.put_slice(name.as_str().as_bytes());
-            lead.put_slice(b": ");
-            lead.put_slice(value.as_bytes());
-            lead.put_slice(b"\r\n");
-        }
-        lead.put_slice(b"\r\n");
+        channel.out().last_chunk(trailers);
         Ok(())
     }
 }
 
 impl Source {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ()>>> {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         match self {
-            Self::Client(body, clean) => Pin::new(body).poll_frame(cx).map_err(|_| ()).map_ok(|mut frame| {
+            Self::Client(body, clean) => Pin::new(body).poll_frame(cx).map_ok(|mut frame| {
                 if let Some(trailers) = frame.trailers_mut() {
                     clean(trailers);
                 }

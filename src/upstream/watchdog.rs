@@ -8,14 +8,39 @@ use std::{
         Arc, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    task::{Context, Poll},
     time::Duration,
 };
 
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
-use tokio::{sync::Notify, time::Instant};
+use tokio::time::Instant;
 
 use super::upload::Upload;
+
+/// Calls the task of a connection: it is woken, and finds that it was rung.
+#[derive(Debug, Default)]
+pub(crate) struct Bell {
+    rung: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl Bell {
+    pub(crate) fn ring(&self) {
+        self.rung.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    /// Ready when it was rung since it was last answered.
+    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.waker.register(cx.waker());
+        if self.rung.load(Ordering::Acquire) {
+            self.rung.store(false, Ordering::Relaxed);
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+}
 
 /// Signs of life of one transfer.
 #[derive(Debug)]
@@ -33,7 +58,7 @@ pub(crate) struct Pulse {
     /// It is the upstream that is waited for, not the client.
     upstream_awaited: AtomicBool,
     /// Asks the client's connection to end.
-    hang_up: Option<Arc<Notify>>,
+    hang_up: Option<Arc<Bell>>,
 }
 
 /// The transfers of one thread.
@@ -78,7 +103,7 @@ impl Watchdog {
     }
 
     /// Watches a transfer until its pulse is dropped.
-    pub(crate) fn watch(&self, hang_up: Option<Arc<Notify>>, upload: Option<Upload>) -> Arc<Pulse> {
+    pub(crate) fn watch(&self, hang_up: Option<Arc<Bell>>, upload: Option<Upload>) -> Arc<Pulse> {
         let uploaded = AtomicU64::new(upload.as_ref().map_or(0, Upload::sent));
         let pulse = Arc::new(Pulse {
             born: Instant::now(),
@@ -119,7 +144,7 @@ impl Watchdog {
             if let Some(connection) =
                 pulse.hang_up.as_ref().filter(|_| !pulse.upstream_awaited.load(Ordering::Relaxed))
             {
-                connection.notify_one();
+                connection.ring();
             }
         }
     }

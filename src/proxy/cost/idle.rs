@@ -1,4 +1,4 @@
-//! What a connection costs that idles: hyper and its buffers are put away, and made anew when something comes.
+//! What a connection costs that idles: it holds no buffers.
 
 use std::{
     io::{Read, Write},
@@ -115,6 +115,7 @@ fn a_client_at_rest_is_let_go_when_its_time_is_over_or_the_end_begins() {
         if drains {
             crowd.runtime.block_on(async {
                 crowd.worker.drain.drained().await;
+                crowd.worker.roster.call_all();
                 crowd.turn().await;
             });
         } else {

@@ -1,4 +1,4 @@
-//! The body of an answer: taken out of what was read, up to where it ends.
+//! A body, whoever sends it: taken out of what was read, up to where it ends.
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -12,7 +12,7 @@ use crate::{
 
 /// How the end of a body is told.
 #[derive(Debug)]
-pub(in crate::upstream) enum Framing {
+pub(crate) enum Framing {
     /// So many bytes are still to come.
     Length(u64),
     Chunked(Box<Chunked>),
@@ -21,14 +21,14 @@ pub(in crate::upstream) enum Framing {
 }
 
 #[derive(Debug, Default)]
-pub(in crate::upstream) struct Chunked {
+pub(crate) struct Chunked {
     chunks: Chunks,
     trailers: Vec<u8>,
 }
 
 /// What comes next of a body.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::upstream) enum Next {
+pub(crate) enum Next {
     Data(Bytes),
     /// They are its end, too.
     Trailers(HeaderMap),
@@ -38,16 +38,24 @@ pub(in crate::upstream) enum Next {
 }
 
 impl Framing {
+    /// No body.
+    pub(crate) const NONE: Self = Self::Length(0);
+
     pub(super) fn chunked() -> Self {
         Self::Chunked(Box::new(Chunked { chunks: Chunks::lenient(), trailers: Vec::new() }))
     }
 
+    /// A client's, so that nobody can end it elsewhere.
+    pub(crate) fn strictly_chunked() -> Self {
+        Self::Chunked(Box::default())
+    }
+
     /// Nothing of it is to come any more.
-    pub(in crate::upstream) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         matches!(self, Self::Length(0))
     }
 
-    pub(in crate::upstream) fn size_hint(&self) -> SizeHint {
+    pub(crate) fn size_hint(&self) -> SizeHint {
         match self {
             Self::Length(left) => SizeHint::with_exact(*left),
             Self::Chunked(_) | Self::ToTheEnd => SizeHint::default(),
@@ -55,7 +63,7 @@ impl Framing {
     }
 
     /// What the end of the connection is for it.
-    pub(in crate::upstream) fn at_the_end(&self) -> Result<Next, Fault> {
+    pub(crate) fn at_the_end(&self) -> Result<Next, Fault> {
         match self {
             Self::ToTheEnd => Ok(Next::End),
             Self::Length(_) | Self::Chunked(_) => {
@@ -66,7 +74,7 @@ impl Framing {
     }
 
     /// Takes the next part of the body out of `read`; or says what is wrong with it.
-    pub(in crate::upstream) fn next(&mut self, read: &mut BytesMut) -> Result<Next, &'static str> {
+    pub(crate) fn next(&mut self, read: &mut BytesMut) -> Result<Next, &'static str> {
         match self {
             Self::Length(0) => Ok(Next::End),
             _ if read.is_empty() => Ok(Next::More),
@@ -116,7 +124,7 @@ impl Chunked {
 }
 
 const MAX_TRAILERS: usize = 64;
-const BAD_TRAILERS: &str = "the answer's trailers are no header fields";
+const BAD_TRAILERS: &str = "the trailers are no header fields";
 
 #[cfg(test)]
 mod tests {

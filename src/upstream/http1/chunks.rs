@@ -59,20 +59,6 @@ impl Chunks {
         Self { spaces: true, ..Self::default() }
     }
 
-    /// How many of `bytes` belong to the body, and whether it ends there.
-    pub(crate) fn take(&mut self, bytes: &[u8]) -> Result<(usize, bool), &'static str> {
-        let mut taken = 0;
-        while taken < bytes.len() {
-            match self.step(&bytes[taken..]) {
-                Ok((step, Part::End)) => return Ok((taken + step, true)),
-                Ok((step, _)) => taken += step,
-                Err(_) if taken > 0 => break,
-                Err(flaw) => return Err(flaw),
-            }
-        }
-        Ok((taken, false))
-    }
-
     /// What the next bytes are, and how many of them; none is ever both data and something else. What is wrong is told
     /// when nothing right lies before it.
     pub(crate) fn step(&mut self, bytes: &[u8]) -> Result<(usize, Part), &'static str> {
@@ -156,31 +142,25 @@ impl Chunks {
 mod tests {
     use super::*;
 
-    /// All at once, and one byte at a time: how many bytes the body has, if it is one.
-    fn length(bytes: &[u8]) -> Result<Option<usize>, ()> {
-        let mut whole = Chunks::default();
-        let mut at_once = Ok(None);
-        let mut taken = 0;
-        while taken < bytes.len() && at_once == Ok(None) {
-            match whole.take(&bytes[taken..]) {
-                Ok((step, over)) => {
-                    taken += step;
-                    at_once = Ok(over.then_some(taken));
+    /// How many bytes the body has, if it is one; shown so many of them at a time.
+    fn length_by(bytes: &[u8], piece: usize) -> Result<Option<usize>, ()> {
+        let mut chunks = Chunks::default();
+        for (number, shown) in bytes.chunks(piece).enumerate() {
+            let mut taken = 0;
+            while taken < shown.len() {
+                let (step, part) = chunks.step(&shown[taken..]).map_err(drop)?;
+                taken += step;
+                if part == Part::End {
+                    return Ok(Some(number * piece + taken));
                 }
-                Err(_) => at_once = Err(()),
             }
         }
-        let mut slowly = Chunks::default();
-        let mut bit_by_bit = Ok(None);
-        for (at, byte) in bytes.iter().enumerate() {
-            match slowly.take(&[*byte]) {
-                Ok((_, true)) => bit_by_bit = Ok(Some(at + 1)),
-                Ok((_, false)) => continue,
-                Err(_) => bit_by_bit = Err(()),
-            }
-            break;
-        }
-        assert_eq!(at_once, bit_by_bit, "{:?}", String::from_utf8_lossy(bytes));
+        Ok(None)
+    }
+
+    fn length(bytes: &[u8]) -> Result<Option<usize>, ()> {
+        let at_once = length_by(bytes, bytes.len());
+        assert_eq!(at_once, length_by(bytes, 1), "{:?}", String::from_utf8_lossy(bytes));
         at_once
     }
 

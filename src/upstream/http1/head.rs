@@ -2,15 +2,14 @@
 
 use std::mem::MaybeUninit;
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version,
     header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING},
 };
-use hyper::ext::ReasonPhrase;
 
 use super::body::Framing;
-use crate::upstream::{connection::Unsent, framing::ambiguous};
+use crate::upstream::{connection::Unsent, framing::ambiguous, out::put_field};
 
 /// The largest head that an answer may have.
 const MAX_HEAD: usize = 64 * 1024;
@@ -47,10 +46,7 @@ pub(in crate::upstream) fn write_head(out: &mut BytesMut, request: &Unsent, leng
         if *name == TRANSFER_ENCODING || (*name == CONTENT_LENGTH && has_body && length.is_none()) {
             continue;
         }
-        out.put_slice(name.as_str().as_bytes());
-        out.put_slice(b": ");
-        out.put_slice(value.as_bytes());
-        out.put_slice(b"\r\n");
+        put_field(out, name.as_str(), value.as_bytes());
     }
     match length {
         Some(length) if has_body && !request.headers.contains_key(CONTENT_LENGTH) => {
@@ -111,6 +107,10 @@ impl Looked {
 
 const TOO_LARGE: &str = "the answer's head is larger than 65536 bytes";
 
+/// What a status line says behind its code, where that is not the usual.
+#[derive(Debug, Clone)]
+pub(crate) struct ReasonPhrase(pub(crate) Bytes);
+
 /// Where a name or a value lies.
 type Place = std::ops::Range<usize>;
 
@@ -145,8 +145,8 @@ fn parse(read: &mut BytesMut) -> Result<Option<Response<()>>, String> {
     let mut response = Response::new(());
     *response.status_mut() = code;
     *response.version_mut() = version;
-    if let Some(Ok(reason)) = reason.map(|reason| ReasonPhrase::try_from(head.slice(reason))) {
-        response.extensions_mut().insert(reason);
+    if let Some(reason) = reason {
+        response.extensions_mut().insert(ReasonPhrase(head.slice(reason)));
     }
     let headers = response.headers_mut();
     headers.reserve(places.len());
@@ -211,7 +211,7 @@ mod tests {
             let (head, _) = head(text, &Method::GET, step).unwrap().unwrap();
             let values: Vec<_> = head.response.headers().get_all("a").iter().collect();
             assert_eq!(values, ["1", "2"], "{step}");
-            assert_eq!(head.response.extensions().get::<ReasonPhrase>().unwrap().as_bytes(), b"Quite fine");
+            assert_eq!(head.response.extensions().get::<ReasonPhrase>().unwrap().0, &b"Quite fine"[..]);
             assert!(matches!(head.framing, Framing::Length(3)) && head.keeps);
         }
         assert_eq!(head(text, &Method::GET, text.len()).unwrap().unwrap().1, 3);

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use http::StatusCode;
 
-use super::HeadLimits;
+use super::http1::HeadLimits;
 use crate::model::ResinError;
 
 /// What is wrong, in the words of the answer.

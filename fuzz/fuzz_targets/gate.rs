@@ -1,4 +1,0 @@
-//! See `resin::fuzzing::gate`.
-#![no_main]
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| resin::fuzzing::gate(data));

@@ -1,0 +1,160 @@
+//! One client's HTTP/1.1 connection: a head is read, the request is served, its answer is written, and only then is the
+//! next head looked at.
+//!
+//! It is one task, and nothing is read before somebody waits for it: what a client sends behind a request for a tunnel
+//! is the tunnel's, or else nobody's.
+
+mod answer;
+mod body;
+mod head;
+mod inbound;
+mod reader;
+
+use std::{
+    future::poll_fn,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{HeaderValue, Method, header::CONNECTION};
+use http_body_util::BodyExt;
+
+use self::{
+    answer::{Answer, Asked},
+    body::RequestBody,
+    head::Head,
+};
+pub(crate) use self::{head::HeadLimits, inbound::Inbound, reader::Reader};
+use super::{
+    client::Client,
+    downstream::Downstream,
+    flaw::Flaw,
+    refusal,
+    roster::Due,
+    service::{self, Served},
+    worker::Worker,
+};
+
+/// What a client's connection brings next.
+enum Next {
+    Request(Head),
+    /// What came is no request.
+    Flaw(Flaw),
+    Over,
+}
+
+/// What follows an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Another,
+    /// The connection ends, but the client may still be sending.
+    Linger,
+    End,
+}
+
+/// Serves one request after the other until the connection is over.
+pub(super) async fn speak(worker: &Arc<Worker>, client: &Arc<Client>) {
+    loop {
+        let head = match poll_fn(|cx| poll_next(worker, client, cx)).await {
+            Next::Request(head) => head,
+            Next::Flaw(flaw) => return Box::pin(refusal::refuse(worker, client, &flaw)).await,
+            Next::Over => return,
+        };
+        // What is boxed here is what a connection that waits has no need of.
+        match Box::pin(one(worker, client, head)).await {
+            Then::Another => {}
+            Then::Linger => return Box::pin(client.linger()).await,
+            Then::End => return,
+        }
+    }
+}
+
+fn poll_next(worker: &Worker, client: &Client, cx: &mut Context<'_>) -> Poll<Next> {
+    let head = client.inbound().poll_head(cx);
+    match head {
+        Poll::Ready(Ok(Some(head))) => return Poll::Ready(Next::Request(head)),
+        Poll::Ready(Ok(None)) => return Poll::Ready(Next::Over),
+        Poll::Ready(Err(flaw)) => return Poll::Ready(Next::Flaw(flaw)),
+        Poll::Pending => {}
+    }
+    let called = client.called.poll(cx).is_ready();
+    if called && worker.roster.due(client) == Due::End {
+        // A head that has begun is told so; one that has not is not worth an answer.
+        let heading = client.inbound().head_since.is_some();
+        return Poll::Ready(if heading { Next::Flaw(Flaw::slow_head()) } else { Next::Over });
+    }
+    if worker.drain.has_begun() && client.inbound().is_empty() {
+        return Poll::Ready(Next::Over);
+    }
+    Poll::Pending
+}
+
+/// One request from its head to the last byte of its answer.
+async fn one(worker: &Arc<Worker>, client: &Arc<Client>, head: Head) -> Then {
+    let busy = client.begin();
+    let Head { request, manner } = head;
+    let asked = Asked { manner, head_only: *request.method() == Method::HEAD };
+    let body = {
+        let (number, over) = {
+            let inbound = client.inbound();
+            (inbound.begun, inbound.is_body_over(inbound.begun))
+        };
+        let expects = manner.expects_continue;
+        (!over).then(|| RequestBody::new(Arc::clone(client), number, expects).boxed_unsync())
+    };
+    let mut service = pin!(service::serve(worker, client, request.map(|()| body)));
+    let served = poll_fn(|cx| match service.as_mut().poll(cx) {
+        Poll::Ready(served) => Poll::Ready(Some(served)),
+        Poll::Pending => poll_lost(worker, client, cx).map(|()| None),
+    });
+    let Some(Served { mut response, tunnel }) = served.await else { return Then::End };
+    if manner.asks_tunnel && tunnel.is_none() && client.inbound().refuse_tunnel() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    // Nobody wants the rest of a body whose request is answered already.
+    let unwanted =
+        response.body().is_own() && !poll_fn(|cx| Poll::Ready(client.inbound().pass_over_body(cx))).await;
+    let keeps = manner.keeps && !unwanted && !worker.drain.has_begun();
+
+    let mut answer =
+        Answer::begin(response.map(|body| body.of(busy)), asked, keeps, client, tunnel.is_some());
+    let whole = poll_fn(|cx| match answer.poll(cx) {
+        Poll::Ready(whole) => Poll::Ready(whole),
+        Poll::Pending => poll_lost(worker, client, cx).map(|()| false),
+    })
+    .await;
+    match tunnel {
+        Some(tunnel) if whole => {
+            tunnel.begin(Downstream::Connection(client.to_tunnel()));
+            Then::End
+        }
+        Some(tunnel) => {
+            tunnel.client_left();
+            Then::End
+        }
+        None if !whole => Then::End,
+        None if answer.keeps() && poll_fn(|cx| Poll::Ready(client.inbound().pass_over_body(cx))).await => {
+            Then::Another
+        }
+        None if client.inbound().is_empty() => Then::End,
+        None => Then::Linger,
+    }
+}
+
+/// Ready when nobody is there any more to be answered, or has stood still for too long.
+fn poll_lost(worker: &Worker, client: &Client, cx: &mut Context<'_>) -> Poll<()> {
+    if client.hang_up.poll(cx).is_ready() {
+        return Poll::Ready(());
+    }
+    if client.called.poll(cx).is_ready() && worker.roster.due(client) == Due::End {
+        return Poll::Ready(());
+    }
+    if let Poll::Ready(Err(_)) = client.poll_ahead(cx) {
+        return Poll::Ready(());
+    }
+    client.inbound().poll_gone(cx)
+}
+
+#[cfg(test)]
+mod tests;

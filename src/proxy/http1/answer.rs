@@ -1,0 +1,263 @@
+//! An answer on its way to a client of HTTP/1.1: its head, and the framing of its body.
+
+use std::{
+    cell::RefCell,
+    pin::Pin,
+    task::{Context, Poll},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::{
+    HeaderMap, HeaderValue, Response, StatusCode,
+    header::{CONNECTION, CONTENT_LENGTH, DATE, TRAILER, TRANSFER_ENCODING},
+    response::Parts,
+};
+use http_body::Body;
+
+use super::head::Manner;
+use crate::{
+    proxy::{body::ProxyBody, client::Client},
+    upstream::{Counted, Out, ReasonPhrase, put_field},
+};
+
+/// What is no larger is copied behind what already waits, and goes out with it.
+const SMALL: usize = 1024;
+/// So much may wait while more comes.
+const FULL: usize = 16 * 1024;
+
+/// What an answer must know of its request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked {
+    pub(super) manner: Manner,
+    /// Of the answer, only the head is wanted.
+    pub(super) head_only: bool,
+}
+
+/// How the end of a body is told to the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Framing {
+    /// So many bytes are still to come.
+    Length(u64),
+    Chunked {
+        trailers: bool,
+    },
+    /// It ends with the connection.
+    ToTheEnd,
+}
+
+/// An answer, written as its body comes.
+pub(super) struct Answer {
+    io: Counted,
+    out: Out,
+    framing: Framing,
+    keeps: bool,
+    /// None once the last of it was taken.
+    body: Option<ProxyBody>,
+    broken: bool,
+}
+
+impl Answer {
+    /// Writes nothing yet. `keeps`: the connection may carry another request, as far as is known. `opens`: a tunnel
+    /// follows the head.
+    pub(super) fn begin(
+        response: Response<ProxyBody>,
+        asked: Asked,
+        keeps: bool,
+        client: &Client,
+        opens: bool,
+    ) -> Self {
+        let (parts, body) = response.into_parts();
+        let length = body.size_hint().exact();
+        let bodyless = opens
+            || asked.head_only
+            || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let framing = match length {
+            _ if bodyless => Framing::Length(0),
+            Some(length) => Framing::Length(length),
+            None if asked.manner.old => Framing::ToTheEnd,
+            None => Framing::Chunked { trailers: asked.manner.takes_trailers },
+        };
+        let closes = !keeps
+            || framing == Framing::ToTheEnd
+            || parts.headers.get(CONNECTION).is_some_and(|value| value == "close");
+        let said_length = match length {
+            // It is as long as the answer to a GET would be, where that is known.
+            Some(length) if asked.head_only && length > 0 => Some(length),
+            Some(length) if !bodyless => Some(length),
+            _ => None,
+        };
+        let mut lead = client.take_ahead();
+        let frame = Frames { framing, said_length, closes, opens, old: asked.manner.old };
+        write_head(&mut lead, &parts, &frame);
+        Self {
+            io: client.io(),
+            out: Out { lead, ..Out::default() },
+            framing,
+            keeps: !closes,
+            body: (framing != Framing::Length(0)).then_some(body),
+            broken: false,
+        }
+    }
+
+    /// Whether the connection may carry another request afterwards.
+    pub(super) fn keeps(&self) -> bool {
+        self.keeps
+    }
+
+    /// Writes what there is; ready when it is over: whether it is whole.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        loop {
+            self.take_frames(cx);
+            if !self.out.is_empty() {
+                match self.out.poll_write(cx, Pin::new(&mut self.io)) {
+                    Poll::Ready(Ok(())) => continue,
+                    Poll::Ready(Err(_)) => return Poll::Ready(false),
+                    // What came before a break is given its chance to go out, and no more.
+                    Poll::Pending if self.broken => return Poll::Ready(false),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            return match self.body {
+                None => Poll::Ready(!self.broken),
+                Some(_) => Poll::Pending,
+            };
+        }
+    }
+
+    /// Takes of the body what can go out now.
+    fn take_frames(&mut self, cx: &mut Context<'_>) {
+        while self.out.data.is_empty() && self.out.tail.is_empty() && self.out.lead.len() < FULL {
+            let Some(body) = &mut self.body else { return };
+            match Pin::new(&mut *body).poll_frame(cx) {
+                Poll::Pending => return,
+                Poll::Ready(Some(Ok(frame))) => {
+                    let over = body.is_end_stream();
+                    match frame.into_data() {
+                        Ok(data) => self.queue(data),
+                        Err(frame) => return self.end(frame.into_trailers().ok().as_ref()),
+                    }
+                    if over && self.out.tail.is_empty() && self.out.data.is_empty() {
+                        return self.end(None);
+                    }
+                    if self.framing == Framing::Length(0) {
+                        self.body = None;
+                    }
+                }
+                Poll::Ready(Some(Err(_))) => {
+                    self.body = None;
+                    self.broken = true;
+                }
+                Poll::Ready(None) => return self.end(None),
+            }
+        }
+    }
+
+    fn queue(&mut self, mut data: Bytes) {
+        match &mut self.framing {
+            Framing::Length(left) => {
+                data.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= data.len() as u64;
+            }
+            Framing::Chunked { .. } if data.is_empty() => return,
+            Framing::Chunked { .. } => {
+                self.out.chunk_size(data.len());
+                self.out.tail = b"\r\n";
+            }
+            Framing::ToTheEnd => {}
+        }
+        if data.len() <= SMALL {
+            self.out.lead.put_slice(&data);
+            self.out.lead.put_slice(std::mem::take(&mut self.out.tail));
+        } else {
+            self.out.data = data;
+        }
+    }
+
+    /// The body is over. With it goes what it had in tow: the request's record is made before the last byte goes out.
+    fn end(&mut self, trailers: Option<&HeaderMap>) {
+        self.body = None;
+        match self.framing {
+            Framing::Length(0) | Framing::ToTheEnd => {}
+            Framing::Length(_) => self.broken = true,
+            Framing::Chunked { trailers: wanted } => self.out.last_chunk(trailers.filter(|_| wanted)),
+        }
+    }
+}
+
+/// What the head says about this connection.
+struct Frames {
+    framing: Framing,
+    said_length: Option<u64>,
+    closes: bool,
+    opens: bool,
+    old: bool,
+}
+
+fn write_head(out: &mut BytesMut, answer: &Parts, frame: &Frames) {
+    out.reserve(160 + answer.headers.len() * 48);
+    out.put_slice(if frame.old { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
+    out.put_slice(answer.status.as_str().as_bytes());
+    out.put_u8(b' ');
+    match answer.extensions.get::<ReasonPhrase>() {
+        Some(reason) => out.put_slice(&reason.0),
+        None => out.put_slice(answer.status.canonical_reason().unwrap_or("Unknown").as_bytes()),
+    }
+    out.put_slice(b"\r\n");
+    let chunked = matches!(frame.framing, Framing::Chunked { .. });
+    let mut dated = false;
+    for (name, value) in &answer.headers {
+        let passes = match *name {
+            CONNECTION => frame.opens,
+            TRANSFER_ENCODING => false,
+            TRAILER => chunked,
+            CONTENT_LENGTH => !chunked && frame.said_length.is_none() && !frame.opens,
+            DATE => {
+                dated = true;
+                true
+            }
+            _ => true,
+        };
+        if passes {
+            put_field(out, name.as_str(), value.as_bytes());
+        }
+    }
+    if let Some(length) = frame.said_length {
+        put_field(out, "content-length", HeaderValue::from(length).as_bytes());
+    }
+    if chunked {
+        put_field(out, "transfer-encoding", b"chunked");
+    }
+    match (frame.opens, frame.closes) {
+        (true, _) => {}
+        (false, true) => put_field(out, "connection", b"close"),
+        (false, false) if frame.old => put_field(out, "connection", b"keep-alive"),
+        (false, false) => {}
+    }
+    if !dated {
+        DATES.with_borrow_mut(|dates| put_field(out, "date", dates.now().as_bytes()));
+    }
+    out.put_slice(b"\r\n");
+}
+
+thread_local! {
+    static DATES: RefCell<Dates> = RefCell::default();
+}
+
+/// The date as it was last written down, and for which second.
+#[derive(Default)]
+struct Dates {
+    second: u64,
+    text: String,
+}
+
+impl Dates {
+    fn now(&mut self) -> &str {
+        let second = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        if self.second != second || self.text.is_empty() {
+            self.second = second;
+            self.text = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(second));
+        }
+        &self.text
+    }
+}
