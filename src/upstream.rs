@@ -29,7 +29,7 @@ pub(crate) use error::Fault;
 pub(crate) use habit::Death;
 pub(crate) use http1::{Framing, Next, ReasonPhrase};
 pub(crate) use link::Link;
-pub(crate) use out::{Out, put_field};
+pub(crate) use out::{Out, put_field, put_length};
 pub(crate) use pool::{Found, Key, Limits as PoolLimits, Pool};
 pub(crate) use targets::Targets;
 pub(crate) use tls::{OwnRoots, Trust, TrustError, unverified, verified};

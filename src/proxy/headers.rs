@@ -159,6 +159,8 @@ fn passes(name: &str, onward: Onward) -> bool {
 
 fn connection_named(headers: &HeaderMap) -> Vec<HeaderName> {
     let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    // What it mostly says names nothing that would pass.
+    let values = values.filter(|value| !matches!(*value, "keep-alive" | "Keep-Alive" | "close"));
     values.flat_map(|value| value.split(',')).filter_map(|token| token.trim().parse().ok()).collect()
 }
 

@@ -38,7 +38,10 @@ impl Journal {
     /// Everything that waits, oldest first; the journal is empty afterwards.
     #[must_use]
     pub fn take(&self) -> Vec<Record> {
-        std::mem::take(&mut *self.queue.lock())
+        let mut queue = self.queue.lock();
+        // Most likely as many come again: they are not to be moved about while the queue grows.
+        let room = Vec::with_capacity(queue.len());
+        std::mem::replace(&mut queue, room)
     }
 
     /// Gives back what could not be written, in front of what came since. What no longer fits is lost and counted:

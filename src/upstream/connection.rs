@@ -20,7 +20,6 @@ use super::{
     habit::Life,
     http1::{Framing, Head, take_head, write_head},
     link::Link,
-    pool::announced_limit,
     upload::{Pump, Stopped, Upload},
     wire::Wire,
 };
@@ -171,8 +170,7 @@ impl Connection {
         .await;
 
         match answered {
-            Ok(Head { response, framing, keeps }) => {
-                let idle_limit = announced_limit(response.headers());
+            Ok(Head { response, framing, keeps, idle_limit }) => {
                 let Self { channel, idled, born, .. } = self;
                 let connection = Remains { channel, pump, framing, keeps, idled, born, idle_limit };
                 Ok(Answered { response, connection })

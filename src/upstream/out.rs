@@ -76,3 +76,32 @@ pub(crate) fn put_field(to: &mut BytesMut, name: &str, value: &[u8]) {
     to.put_slice(value);
     to.put_slice(b"\r\n");
 }
+
+/// The field that tells a body's length.
+pub(crate) fn put_length(to: &mut BytesMut, length: u64) {
+    // The longest number there is has 20 digits.
+    let (mut digits, mut at, mut left) = ([0; 20], 20, length);
+    loop {
+        at -= 1;
+        digits[at] = b"0123456789"[(left % 10) as usize];
+        left /= 10;
+        if left == 0 {
+            break;
+        }
+    }
+    put_field(to, "content-length", &digits[at..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_is_written_as_it_is() {
+        for length in [0, 7, 10, 65_536, u64::MAX] {
+            let mut out = BytesMut::new();
+            put_length(&mut out, length);
+            assert_eq!(out, format!("content-length: {length}\r\n"));
+        }
+    }
+}

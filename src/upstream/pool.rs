@@ -13,7 +13,6 @@ use std::{
 };
 
 use foldhash::fast::RandomState;
-use http::HeaderMap;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -163,23 +162,9 @@ impl Pool {
     }
 }
 
-/// How long a connection is used after an answer that says `Keep-Alive: timeout=N`: a request that is sent at the end of
-/// the peer's patience would be lost.
-pub(super) fn announced_limit(headers: &HeaderMap) -> Option<Duration> {
-    let value = headers.get(&KEEP_ALIVE)?.to_str().ok()?;
-    let seconds = value.split(',').find_map(|part| {
-        let (name, seconds) = part.split_once('=')?;
-        name.trim().eq_ignore_ascii_case("timeout").then(|| seconds.trim().parse::<u32>().ok())?
-    })?;
-    let limit = Duration::from_secs(seconds.into());
-    Some(limit - (limit / 2).min(Duration::from_secs(1)))
-}
-
-static KEEP_ALIVE: http::HeaderName = http::HeaderName::from_static("keep-alive");
-
 #[cfg(test)]
 mod tests {
-    use http::{HeaderValue, Method, Uri};
+    use http::{HeaderMap, Method, Uri};
 
     use super::*;
     use crate::{
@@ -262,24 +247,5 @@ mod tests {
                 "{idle:?} {announced:?} {learned:?}"
             );
         }
-    }
-
-    #[test]
-    fn a_peers_patience_is_kept_with_something_to_spare() {
-        for (value, limit) in [
-            ("timeout=5, max=100", Some(4000)),
-            ("max=3,Timeout = 60", Some(59_000)),
-            ("timeout=1", Some(500)),
-            ("timeout=0", Some(0)),
-            ("timeout=soon", None),
-            ("max=3", None),
-        ] {
-            let headers = HeaderMap::from_iter([(
-                http::HeaderName::from_static("keep-alive"),
-                HeaderValue::from_static(value),
-            )]);
-            assert_eq!(announced_limit(&headers), limit.map(Duration::from_millis), "{value}");
-        }
-        assert_eq!(announced_limit(&HeaderMap::new()), None);
     }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{
-    HeaderMap, HeaderValue, Response, StatusCode,
+    HeaderMap, Response, StatusCode,
     header::{CONNECTION, CONTENT_LENGTH, DATE, TRAILER, TRANSFER_ENCODING},
     response::Parts,
 };
@@ -18,7 +18,7 @@ use http_body::Body;
 use super::head::Manner;
 use crate::{
     proxy::{body::ProxyBody, client::Client},
-    upstream::{Counted, Out, ReasonPhrase, put_field},
+    upstream::{Counted, Out, ReasonPhrase, put_field, put_length},
 };
 
 /// What is no larger is copied behind what already waits, and goes out with it.
@@ -81,14 +81,14 @@ impl Answer {
         let closes = !keeps
             || framing == Framing::ToTheEnd
             || parts.headers.get(CONNECTION).is_some_and(|value| value == "close");
-        let said_length = match length {
+        let length = match length {
             // It is as long as the answer to a GET would be, where that is known.
             Some(length) if asked.head_only && length > 0 => Some(length),
             Some(length) if !bodyless => Some(length),
             _ => None,
         };
         let mut lead = client.take_ahead();
-        let frame = Frames { framing, said_length, closes, opens, old: asked.manner.old };
+        let frame = Frames { framing, length, closes, opens, old: asked.manner.old };
         write_head(&mut lead, &parts, &frame);
         Self {
             io: client.io(),
@@ -188,7 +188,7 @@ impl Answer {
 /// What the head says about this connection.
 struct Frames {
     framing: Framing,
-    said_length: Option<u64>,
+    length: Option<u64>,
     closes: bool,
     opens: bool,
     old: bool,
@@ -205,13 +205,17 @@ fn write_head(out: &mut BytesMut, answer: &Parts, frame: &Frames) {
     }
     out.put_slice(b"\r\n");
     let chunked = matches!(frame.framing, Framing::Chunked { .. });
-    let mut dated = false;
+    let (mut dated, mut said_length) = (false, false);
     for (name, value) in &answer.headers {
         let passes = match *name {
             CONNECTION => frame.opens,
             TRANSFER_ENCODING => false,
             TRAILER => chunked,
-            CONTENT_LENGTH => !chunked && frame.said_length.is_none() && !frame.opens,
+            CONTENT_LENGTH => {
+                // It is the body's, or else the answer would have been refused.
+                said_length |= !chunked;
+                !chunked && !frame.opens
+            }
             DATE => {
                 dated = true;
                 true
@@ -222,8 +226,8 @@ fn write_head(out: &mut BytesMut, answer: &Parts, frame: &Frames) {
             put_field(out, name.as_str(), value.as_bytes());
         }
     }
-    if let Some(length) = frame.said_length {
-        put_field(out, "content-length", HeaderValue::from(length).as_bytes());
+    if let Some(length) = frame.length.filter(|_| !said_length) {
+        put_length(out, length);
     }
     if chunked {
         put_field(out, "transfer-encoding", b"chunked");

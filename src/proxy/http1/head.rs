@@ -103,7 +103,8 @@ pub(super) fn parse(head: &Bytes, limits: HeadLimits) -> Result<(Head, Framing),
 
     let mut request = Request::new(());
     let mut told = Told::default();
-    request.headers_mut().reserve(parsed.headers.len());
+    // With room for what is added on the way.
+    request.headers_mut().reserve(parsed.headers.len() + 2);
     for field in parsed.headers.iter() {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Flaw::malformed(BAD_FIELD))?;
         let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value))
@@ -111,7 +112,7 @@ pub(super) fn parse(head: &Bytes, limits: HeadLimits) -> Result<(Head, Framing),
         told.note(&name, field.value)?;
         request.headers_mut().append(name, value);
     }
-    told.check_host(minor)?;
+    told.check_host(minor, uri.authority())?;
     let framing = told.framing(minor)?;
     let connect = method == Method::CONNECT;
     if connect && !framing.is_over() {
@@ -180,8 +181,10 @@ impl<'h> Told<'h> {
     }
 
     /// RFC 9112, section 3.2.
-    fn check_host(&self, minor: u8) -> Result<(), Flaw> {
+    fn check_host(&self, minor: u8, target: Option<&http::uri::Authority>) -> Result<(), Flaw> {
         match self.host {
+            // It is checked where the target is.
+            Some(host) if target.is_some_and(|target| target.as_str().as_bytes() == host) => Ok(()),
             None if minor == 0 => Ok(()),
             None => Err(Flaw::host("there is no Host")),
             Some(host) => match std::str::from_utf8(host).map(Authority::check) {

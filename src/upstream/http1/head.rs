@@ -1,15 +1,19 @@
 //! Heads: a request's as it is written, an answer's as it is read.
 
-use std::mem::MaybeUninit;
+use std::{mem::MaybeUninit, time::Duration};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version,
-    header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING},
+    HeaderName, HeaderValue, Method, Response, StatusCode, Version,
+    header::{CONTENT_LENGTH, TRANSFER_ENCODING},
 };
 
 use super::body::Framing;
-use crate::upstream::{connection::Unsent, framing::ambiguous, out::put_field};
+use crate::upstream::{
+    connection::Unsent,
+    framing::Said,
+    out::{put_field, put_length},
+};
 
 /// The largest head that an answer may have.
 const MAX_HEAD: usize = 64 * 1024;
@@ -22,6 +26,8 @@ pub(in crate::upstream) struct Head {
     pub(in crate::upstream) framing: Framing,
     /// The connection may carry another request afterwards.
     pub(in crate::upstream) keeps: bool,
+    /// How long it may idle, where that was said.
+    pub(in crate::upstream) idle_limit: Option<Duration>,
 }
 
 impl Head {
@@ -50,9 +56,7 @@ pub(in crate::upstream) fn write_head(out: &mut BytesMut, request: &Unsent, leng
     }
     match length {
         Some(length) if has_body && !request.headers.contains_key(CONTENT_LENGTH) => {
-            out.put_slice(b"content-length: ");
-            out.put_slice(HeaderValue::from(length).as_bytes());
-            out.put_slice(b"\r\n");
+            put_length(out, length);
         }
         None if has_body => out.put_slice(b"transfer-encoding: chunked\r\n"),
         _ => {}
@@ -69,18 +73,17 @@ pub(in crate::upstream) fn take_head(
     if !looked.is_due(read) {
         return Ok(None);
     }
-    let Some(response) = parse(read)? else {
+    let Some((response, said)) = parse(read)? else {
         return if read.len() < MAX_HEAD { Ok(None) } else { Err(TOO_LARGE.to_owned()) };
     };
     *looked = Looked::default();
-    if let Some(said_twice) = ambiguous(&response) {
+    if let Some(said_twice) = said.is_ambiguous(response.version()) {
         return Err(said_twice.to_owned());
     }
-    let framing = framing(&response, method)?;
-    let keeps = response.version() == Version::HTTP_11
-        && !matches!(framing, Framing::ToTheEnd)
-        && !says_close(response.headers());
-    Ok(Some(Head { response, framing, keeps }))
+    let framing = framing(&response, &said, method)?;
+    let keeps =
+        response.version() == Version::HTTP_11 && !matches!(framing, Framing::ToTheEnd) && !said.close;
+    Ok(Some(Head { response, framing, keeps, idle_limit: said.idle_limit }))
 }
 
 /// How far a head was looked at that is not whole yet: one that comes byte by byte is not to be parsed at each.
@@ -114,7 +117,7 @@ pub(crate) struct ReasonPhrase(pub(crate) Bytes);
 /// Where a name or a value lies.
 type Place = std::ops::Range<usize>;
 
-fn parse(read: &mut BytesMut) -> Result<Option<Response<()>>, String> {
+fn parse(read: &mut BytesMut) -> Result<Option<(Response<()>, Said)>, String> {
     if read.is_empty() {
         return Ok(None);
     }
@@ -150,18 +153,20 @@ fn parse(read: &mut BytesMut) -> Result<Option<Response<()>>, String> {
     }
     let headers = response.headers_mut();
     headers.reserve(places.len());
+    let mut said = Said::default();
     for (name, value) in places {
         let name = HeaderName::from_bytes(&head[name]).map_err(|_| BAD_FIELD)?;
         let value = HeaderValue::from_maybe_shared(head.slice(value)).map_err(|_| BAD_FIELD)?;
+        said.note(&name, &value);
         headers.append(name, value);
     }
-    Ok(Some(response))
+    Ok(Some((response, said)))
 }
 
 const BAD_FIELD: &str = "the answer has a header field that is none";
 
 /// RFC 9112, section 6.3. What is ambiguous was refused before.
-fn framing(response: &Response<()>, method: &Method) -> Result<Framing, &'static str> {
+fn framing(response: &Response<()>, said: &Said, method: &Method) -> Result<Framing, &'static str> {
     let status = response.status();
     let bodyless = *method == Method::HEAD
         || status.is_informational()
@@ -169,26 +174,17 @@ fn framing(response: &Response<()>, method: &Method) -> Result<Framing, &'static
     if bodyless {
         return Ok(Framing::Length(0));
     }
-    if response.headers().contains_key(TRANSFER_ENCODING) {
-        return Ok(Framing::chunked());
+    match said.length {
+        _ if said.codings > 0 => Ok(Framing::chunked()),
+        _ if said.lengths == 0 => Ok(Framing::ToTheEnd),
+        Some(length) => Ok(Framing::Length(length)),
+        None => Err("the answer's Content-Length is not one number"),
     }
-    let Some(length) = response.headers().get(CONTENT_LENGTH) else { return Ok(Framing::ToTheEnd) };
-    let length = length.to_str().ok().and_then(|length| length.parse().ok());
-    length.map(Framing::Length).ok_or("the answer's Content-Length is not one number")
-}
-
-fn says_close(headers: &HeaderMap) -> bool {
-    headers.get_all(CONNECTION).iter().any(|value| {
-        value
-            .as_bytes()
-            .split(|byte| *byte == b',')
-            .any(|token| token.trim_ascii().eq_ignore_ascii_case(b"close"))
-    })
 }
 
 #[cfg(test)]
 mod tests {
-    use http::Uri;
+    use http::{HeaderMap, Uri};
 
     use super::*;
     use crate::upstream::upload::{Source, Upload};
