@@ -1,14 +1,13 @@
 //! Records into `request_logs`, by binary COPY.
 
-use std::{collections::HashSet, net::IpAddr, pin::pin, time::SystemTime};
+use std::{collections::HashSet, pin::pin, time::SystemTime};
 
 use bytes::Bytes;
 use futures_util::SinkExt;
 use serde::Serialize;
-use tokio_postgres::types::{Json, ToSql, Type};
 use uuid::Uuid;
 
-use super::{Store, StoreError, error::column, in_time, interval::Interval, rows::Rows};
+use super::{Store, StoreError, error::column, in_time, rows::Rows};
 use crate::{
     model::{AttemptFacts, Node},
     record::Record,
@@ -20,38 +19,7 @@ const COPY: &str = "copy request_logs (id, started_at, duration, proxy_type, cli
     resin_error, upstream_stage, upstream_phase, upstream_err_kind, upstream_errno, upstream_err_msg, request_written, \
     ingress_bytes, egress_bytes, retry_attempts, retry_details, trace_id, instance_id) from stdin (format binary)";
 
-const TYPES: [Type; 30] = [
-    Type::UUID,
-    Type::TIMESTAMPTZ,
-    Type::INTERVAL,
-    Type::TEXT,
-    Type::INET,
-    Type::UUID,
-    Type::TEXT,
-    Type::TEXT,
-    Type::TEXT,
-    Type::INT4,
-    Type::TEXT,
-    Type::TEXT,
-    Type::TEXT,
-    Type::INET,
-    Type::BOOL,
-    Type::TEXT,
-    Type::INT4,
-    Type::TEXT,
-    Type::TEXT,
-    Type::TEXT,
-    Type::TEXT,
-    Type::TEXT,
-    Type::TEXT,
-    Type::BOOL,
-    Type::INT8,
-    Type::INT8,
-    Type::INT4,
-    Type::JSONB,
-    Type::TEXT,
-    Type::UUID,
-];
+const COLUMNS: i16 = 30;
 
 /// A failed attempt as `retry_details` holds it.
 #[derive(Debug, Serialize)]
@@ -79,7 +47,7 @@ impl Store {
             let mut client = self.client().await?;
             let transaction = client.transaction().await?;
             let mut sink = pin!(transaction.copy_in::<_, Bytes>(COPY).await?);
-            let mut rows = Rows::new(&TYPES);
+            let mut rows = Rows::new();
             for record in records {
                 push(&mut rows, instance, record)?;
                 if let Some(piece) = rows.piece() {
@@ -102,58 +70,50 @@ impl Store {
     }
 }
 
-fn push(rows: &mut Rows<'_>, instance: Uuid, record: &Record) -> Result<(), StoreError> {
+/// The values in the order of the columns.
+fn push(rows: &mut Rows, instance: Uuid, record: &Record) -> Result<(), StoreError> {
+    let (mut hash, mut trace) = ([0; 32], [0; 32]);
+    let mut row = rows.row(COLUMNS);
+    row.uuid(record.id);
+    row.timestamptz(record.started_at);
+    row.interval(record.duration);
+    row.text(record.proxy_type.as_str());
+    row.inet(record.client_ip);
+    row.maybe_uuid(record.platform_id);
+    row.text(&record.platform_name);
+    row.text(&record.account);
+    row.text(&record.target_host);
+    row.int4(record.target_port.into());
+    row.text(&record.target_url);
     let node = record.node.as_deref();
-    let node_hash = node.map_or(String::new(), |node| node.hash.to_string());
-    let node_tag = text(node.map_or("", Node::tag));
-    let egress_ip: Option<IpAddr> = node.and_then(|node| node.egress_ip);
+    row.text(
+        node.map_or("", |node| Uuid::from_bytes(*node.hash.as_bytes()).simple().encode_lower(&mut hash)),
+    );
+    row.text(node.map_or("", Node::tag));
+    row.maybe_inet(node.and_then(|node| node.egress_ip));
+    row.bool(record.net_ok);
+    row.text(&record.http_method);
+    row.int4(record.http_status.into());
+    row.text(record.resin_error.map_or("", |error| error.as_str()));
     let failure = record.failure.as_ref();
-    let stage = failure.map_or("", |failure| failure.stage.as_str());
-    let phase = failure.map_or("", |failure| failure.phase.as_str());
-    let kind = failure.map_or("", |failure| failure.kind.as_str());
-    let errno = failure.map_or("", |failure| failure.errno);
-    let message = text(failure.map_or("", |failure| failure.message.as_str()));
-    let error = record.resin_error.map_or("", |error| error.as_str());
-    let details: Vec<RetryDetail> = record.retries.iter().map(retry_detail).collect();
-    let trace_id = record.trace_id.map_or(String::new(), |id| Uuid::from_bytes(id).simple().to_string());
-    let duration = Interval(record.duration);
-    let (platform_name, account) = (text(&record.platform_name), text(&record.account));
-    let (host, url, method) =
-        (text(&record.target_host), text(&record.target_url), text(&record.http_method));
-    let attempts = i32::try_from(details.len()).unwrap_or(i32::MAX);
-    let columns: [&(dyn ToSql + Sync); 30] = [
-        &record.id,
-        &record.started_at,
-        &duration,
-        &record.proxy_type.as_str(),
-        &record.client_ip,
-        &record.platform_id,
-        &platform_name,
-        &account,
-        &host,
-        &i32::from(record.target_port),
-        &url,
-        &node_hash,
-        &node_tag,
-        &egress_ip,
-        &record.net_ok,
-        &method,
-        &i32::from(record.http_status),
-        &error,
-        &stage,
-        &phase,
-        &kind,
-        &errno,
-        &message,
-        &record.request_written,
-        &i64::try_from(record.ingress_bytes).unwrap_or(i64::MAX),
-        &i64::try_from(record.egress_bytes).unwrap_or(i64::MAX),
-        &attempts,
-        &Json(details),
-        &trace_id,
-        &instance,
-    ];
-    rows.push(&columns)
+    row.text(failure.map_or("", |failure| failure.stage.as_str()));
+    row.text(failure.map_or("", |failure| failure.phase.as_str()));
+    row.text(failure.map_or("", |failure| failure.kind.as_str()));
+    row.text(failure.map_or("", |failure| failure.errno));
+    row.text(failure.map_or("", |failure| failure.message.as_str()));
+    row.bool(record.request_written);
+    row.int8(i64::try_from(record.ingress_bytes).unwrap_or(i64::MAX));
+    row.int8(i64::try_from(record.egress_bytes).unwrap_or(i64::MAX));
+    row.int4(i32::try_from(record.retries.len()).unwrap_or(i32::MAX));
+    if record.retries.is_empty() {
+        row.jsonb(b"[]");
+    } else {
+        let details: Vec<RetryDetail> = record.retries.iter().map(retry_detail).collect();
+        row.jsonb(&serde_json::to_vec(&details).map_err(|why| StoreError::Value(why.to_string()))?);
+    }
+    row.text(record.trace_id.map_or("", |id| Uuid::from_bytes(id).simple().encode_lower(&mut trace)));
+    row.uuid(instance);
+    Ok(())
 }
 
 fn retry_detail(attempt: &AttemptFacts) -> RetryDetail {
