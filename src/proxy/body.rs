@@ -35,7 +35,7 @@ enum Kind {
 /// An upstream's answer on its way.
 pub(crate) struct Streaming {
     body: AnswerBody,
-    recording: Recording,
+    recording: Box<Recording>,
     stage: Stage,
     /// Made when the body first has to wait: most are over before.
     pulse: Option<Arc<Pulse>>,
@@ -70,7 +70,7 @@ impl ProxyBody {
     /// The upstream's answer. Its record is written when it is over, or dropped.
     pub(crate) fn answer(
         body: AnswerBody,
-        recording: Recording,
+        recording: Box<Recording>,
         stage: Stage,
         client: Arc<Client>,
         old: bool,
@@ -92,7 +92,7 @@ impl ProxyBody {
         .into()
     }
 
-    fn finished(mut recording: Recording) -> Self {
+    fn finished(mut recording: Box<Recording>) -> Self {
         recording.ended(Outcome::Whole);
         Self::empty()
     }

@@ -137,6 +137,11 @@ impl Client {
         }
     }
 
+    /// Whether it could be put at rest, and has not been.
+    pub(crate) fn may_rest(&self) -> bool {
+        !self.multiplexed.load(Ordering::Relaxed) && self.inbound().may_rest()
+    }
+
     /// Says something ahead of the answer. Left out where the answer has begun, or something else waits.
     pub(crate) fn say_ahead(&self, write: impl FnOnce(&mut BytesMut)) {
         let mut ahead = self.ahead.lock();

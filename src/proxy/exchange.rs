@@ -120,7 +120,7 @@ pub(crate) async fn serve(
 const BROKEN_OFF: &str = "the request's body broke off or is not framed as it should be";
 
 /// The client left, or its body broke off: nobody else is to blame. Only one that `listens` reads this.
-fn broken_off(mut recording: Recording, flaw: &Flaw, listens: bool) -> Response<ProxyBody> {
+fn broken_off(mut recording: Box<Recording>, flaw: &Flaw, listens: bool) -> Response<ProxyBody> {
     let response = answer::flawed(flaw);
     if listens {
         recording.status(response.status().as_u16());
@@ -138,7 +138,7 @@ fn hops_left(method: &Method, headers: &HeaderMap) -> Option<u64> {
 }
 
 /// The request is for this proxy itself. There is nothing to tell about it but that it is there.
-fn last_hop(method: &Method, mut recording: Recording) -> Response<ProxyBody> {
+fn last_hop(method: &Method, mut recording: Box<Recording>) -> Response<ProxyBody> {
     let mut response = Response::new(ProxyBody::empty());
     if *method != Method::OPTIONS {
         *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
@@ -236,7 +236,7 @@ fn stream(
     worker: &Arc<Worker>,
     client: &Arc<Client>,
     answer: Answer,
-    mut recording: Recording,
+    mut recording: Box<Recording>,
     copy: Stage,
     old: bool,
 ) -> Response<ProxyBody> {
@@ -259,7 +259,7 @@ fn switch(
     worker: &Arc<Worker>,
     answer: Answer,
     asked: Option<TunnelTicket>,
-    mut recording: Recording,
+    mut recording: Box<Recording>,
     entry: Entry,
 ) -> Served {
     let (mut head, ()) = answer.answered.response.into_parts();
@@ -279,7 +279,7 @@ fn switch(
     Served { response: Response::from_parts(head, ProxyBody::empty()), tunnel: Some(Box::new(tunnel)) }
 }
 
-fn refuse(mut recording: Recording, error: ResinError, entry: Entry) -> Response<ProxyBody> {
+fn refuse(mut recording: Box<Recording>, error: ResinError, entry: Entry) -> Response<ProxyBody> {
     let mut response = answer::refuse(error, entry, recording.trail.failure.as_ref());
     if entry == Entry::Forward && error == ResinError::InvalidHost {
         // Whoever writes such a target may mean something else by what follows it.

@@ -41,13 +41,17 @@ enum Next {
     Request(Head),
     /// What came is no request.
     Flaw(Flaw),
+    /// Nothing for a while.
+    Rest,
     Over,
 }
 
-/// What follows an answer.
+/// What follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Then {
     Another,
+    /// The connection idles, and goes on when the client asks for more.
+    Rest,
     /// The connection ends, but the client may still be sending.
     Linger,
     End,
@@ -55,19 +59,45 @@ enum Then {
 
 /// Serves one request after the other until the connection is over.
 pub(super) async fn speak(worker: &Arc<Worker>, client: &Arc<Client>) {
+    // What is boxed here is what a connection at rest has no need of.
+    while Box::pin(serve_awake(worker, client)).await == Then::Rest {
+        if !poll_fn(|cx| poll_rest(worker, client, cx)).await {
+            return;
+        }
+    }
+}
+
+/// The same until it has idled for a while.
+async fn serve_awake(worker: &Arc<Worker>, client: &Arc<Client>) -> Then {
     loop {
         let head = match poll_fn(|cx| poll_next(worker, client, cx)).await {
             Next::Request(head) => head,
-            Next::Flaw(flaw) => return Box::pin(refusal::refuse(worker, client, &flaw)).await,
-            Next::Over => return,
+            Next::Flaw(flaw) => {
+                Box::pin(refusal::refuse(worker, client, &flaw)).await;
+                return Then::End;
+            }
+            Next::Rest => return Then::Rest,
+            Next::Over => return Then::End,
         };
-        // What is boxed here is what a connection that waits has no need of.
-        match Box::pin(one(worker, client, head)).await {
+        match one(worker, client, head).await {
             Then::Another => {}
-            Then::Linger => return Box::pin(client.linger()).await,
-            Then::End => return,
+            Then::Linger => {
+                Box::pin(client.linger()).await;
+                return Then::End;
+            }
+            then => return then,
         }
     }
+}
+
+/// Ready when the client asks for more; or, as false, when it has had its time, or the drain begins.
+fn poll_rest(worker: &Worker, client: &Client, cx: &mut Context<'_>) -> Poll<bool> {
+    if client.inbound().poll_arrival(cx).is_ready() {
+        return Poll::Ready(true);
+    }
+    let called = client.called.poll(cx).is_ready();
+    let over = (called && worker.roster.due(client) == Due::End) || worker.drain.has_begun();
+    if over { Poll::Ready(false) } else { Poll::Pending }
 }
 
 fn poll_next(worker: &Worker, client: &Client, cx: &mut Context<'_>) -> Poll<Next> {
@@ -79,10 +109,14 @@ fn poll_next(worker: &Worker, client: &Client, cx: &mut Context<'_>) -> Poll<Nex
         Poll::Pending => {}
     }
     let called = client.called.poll(cx).is_ready();
-    if called && worker.roster.due(client) == Due::End {
+    match if called { worker.roster.due(client) } else { Due::Nothing } {
+        Due::Nothing => {}
+        Due::Rest => return Poll::Ready(Next::Rest),
         // A head that has begun is told so; one that has not is not worth an answer.
-        let heading = client.inbound().head_since.is_some();
-        return Poll::Ready(if heading { Next::Flaw(Flaw::slow_head()) } else { Next::Over });
+        Due::End if client.inbound().head_since.is_some() => {
+            return Poll::Ready(Next::Flaw(Flaw::slow_head()));
+        }
+        Due::End => return Poll::Ready(Next::Over),
     }
     if worker.drain.has_begun() && client.inbound().is_empty() {
         return Poll::Ready(Next::Over);

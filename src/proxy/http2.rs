@@ -65,7 +65,7 @@ pub(super) async fn speak(worker: Arc<Worker>, client: Arc<Client>) {
             () = poll_fn(|cx| client.hang_up.poll(cx)) => patience,
             () = poll_fn(|cx| client.called.poll(cx)) => match worker.roster.due(&client) {
                 Due::End => patience,
-                Due::Nothing => continue,
+                Due::Nothing | Due::Rest => continue,
             },
             () = draining.cancelled(), if !told => FOREVER,
             () = last.as_mut(), if told => return,

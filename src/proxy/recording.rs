@@ -30,7 +30,7 @@ const MAX_URL: usize = 8 * 1024;
 /// A request that will be recorded.
 pub(crate) struct Recording {
     worker: Arc<Worker>,
-    record: Option<Box<Record>>,
+    record: Option<Record>,
     started: Instant,
     entry: Entry,
     outcome: Outcome,
@@ -81,7 +81,7 @@ impl Recording {
         client: &Client,
         request: &Request<B>,
         entry: Entry,
-    ) -> Self {
+    ) -> Box<Self> {
         let started_at = SystemTime::now();
         let name = match entry {
             Entry::Connect => SpanName::Connect,
@@ -113,9 +113,10 @@ impl Recording {
             retries: Vec::new(),
             trace_id: span.trace_id(),
         };
-        Self {
+        // It goes from hand to hand, and is large.
+        Box::new(Self {
             worker: Arc::clone(worker),
-            record: Some(Box::new(record)),
+            record: Some(record),
             started: Instant::now(),
             entry,
             outcome: Outcome::UnderWay,
@@ -123,7 +124,7 @@ impl Recording {
             trail: Trail::default(),
             upload: None,
             _in_flight: worker.drain.guard(),
-        }
+        })
     }
 
     /// Whom the client says it is, known or not; and the platform that this is, with an account that can be kept.
@@ -213,7 +214,7 @@ impl Recording {
         }
     }
 
-    fn finish(&mut self, mut record: Box<Record>) {
+    fn finish(&mut self, mut record: Record) {
         match std::mem::replace(&mut self.outcome, Outcome::Whole) {
             Outcome::UnderWay if std::thread::panicking() => {
                 record.resin_error = Some(ResinError::InternalError);
@@ -259,7 +260,7 @@ impl Recording {
                 failure: record.failure.as_ref(),
             });
         }
-        self.worker.journal.put(*record);
+        self.worker.journal.put(record);
     }
 }
 

@@ -37,7 +37,7 @@ pub(crate) fn answer<B>(
     answer::flawed(flaw)
 }
 
-fn record(mut recording: Recording, flaw: &Flaw) {
+fn record(mut recording: Box<Recording>, flaw: &Flaw) {
     match flaw.code {
         Some(code) => recording.refused(code, flaw.status.as_u16()),
         None => {

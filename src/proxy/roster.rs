@@ -69,8 +69,13 @@ pub(crate) enum TooMany {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Due {
     Nothing,
+    /// It idles: what it only needs for a request is put away.
+    Rest,
     End,
 }
+
+/// How long a connection idles before it is put at rest.
+const AWAKE: Duration = Duration::from_secs(1);
 
 /// One thread's clients.
 pub(crate) struct Roster {
@@ -126,7 +131,7 @@ impl Roster {
     pub(crate) fn sweep(&self) {
         self.clients.lock().retain(|client| {
             let Some(client) = client.upgrade() else { return false };
-            if self.due(&client) == Due::End {
+            if self.due(&client) != Due::Nothing {
                 client.called.ring();
             }
             true
@@ -144,6 +149,7 @@ impl Roster {
         match client.standing() {
             Standing::Heading(time) if time >= self.limits.head_time => Due::End,
             Standing::Idle(time) if time >= self.limits.idle_time => Due::End,
+            Standing::Idle(time) if time >= AWAKE && client.may_rest() => Due::Rest,
             Standing::Busy | Standing::Heading(_) | Standing::Idle(_) => Due::Nothing,
         }
     }

@@ -102,7 +102,7 @@ fn route(
     Ok((pool, authority))
 }
 
-fn refuse(mut recording: Recording, error: ResinError) -> Response<ProxyBody> {
+fn refuse(mut recording: Box<Recording>, error: ResinError) -> Response<ProxyBody> {
     let mut response = answer::refuse(error, Entry::Connect, recording.trail.failure.as_ref());
     if !response.headers().contains_key(PROXY_AUTHENTICATE) {
         // What a client sent ahead was meant for the tunnel: it must not be read as its next request.
@@ -113,7 +113,7 @@ fn refuse(mut recording: Recording, error: ResinError) -> Response<ProxyBody> {
 }
 
 /// No room for another tunnel.
-pub(crate) fn too_many(worker: &Worker, mut recording: Recording) -> Response<ProxyBody> {
+pub(crate) fn too_many(worker: &Worker, mut recording: Box<Recording>) -> Response<ProxyBody> {
     let most = worker.roster.limits.tunnels;
     let sentence = format!("{most} tunnels are open (RESIN_MAX_TUNNELS)");
     let flaw = Flaw { status: StatusCode::SERVICE_UNAVAILABLE, ..Flaw::malformed(sentence) };
@@ -136,7 +136,7 @@ pub(crate) struct Tunnel {
     link: Link,
     up: Flow,
     down: Flow,
-    recording: Recording,
+    recording: Box<Recording>,
     kind: Kind,
     pulse: Arc<Pulse>,
     open: Option<TunnelGuard>,
@@ -156,7 +156,7 @@ impl Tunnel {
     pub(crate) fn new(
         worker: &Arc<Worker>,
         link: Link,
-        recording: Recording,
+        recording: Box<Recording>,
         kind: Kind,
         ticket: TunnelTicket,
     ) -> Self {

@@ -77,7 +77,7 @@ fn push(rows: &mut Rows, instance: Uuid, record: &Record) -> Result<(), StoreErr
     row.uuid(record.id);
     row.timestamptz(record.started_at);
     row.interval(record.duration);
-    row.text(record.proxy_type.as_str());
+    row.word(record.proxy_type.as_str());
     row.inet(record.client_ip);
     row.maybe_uuid(record.platform_id);
     row.text(&record.platform_name);
@@ -94,12 +94,12 @@ fn push(rows: &mut Rows, instance: Uuid, record: &Record) -> Result<(), StoreErr
     row.bool(record.net_ok);
     row.text(&record.http_method);
     row.int4(record.http_status.into());
-    row.text(record.resin_error.map_or("", |error| error.as_str()));
+    row.word(record.resin_error.map_or("", |error| error.as_str()));
     let failure = record.failure.as_ref();
-    row.text(failure.map_or("", |failure| failure.stage.as_str()));
-    row.text(failure.map_or("", |failure| failure.phase.as_str()));
-    row.text(failure.map_or("", |failure| failure.kind.as_str()));
-    row.text(failure.map_or("", |failure| failure.errno));
+    row.word(failure.map_or("", |failure| failure.stage.as_str()));
+    row.word(failure.map_or("", |failure| failure.phase.as_str()));
+    row.word(failure.map_or("", |failure| failure.kind.as_str()));
+    row.word(failure.map_or("", |failure| failure.errno));
     row.text(failure.map_or("", |failure| failure.message.as_str()));
     row.bool(record.request_written);
     row.int8(i64::try_from(record.ingress_bytes).unwrap_or(i64::MAX));

@@ -87,6 +87,11 @@ impl Row<'_> {
         self.value([&micros(duration).to_be_bytes(), &[0; 8]]);
     }
 
+    /// One of our own words.
+    pub(super) fn word(&mut self, word: &'static str) {
+        self.value([word.as_bytes(), &[]]);
+    }
+
     /// One NUL would make PostgreSQL refuse the whole batch.
     pub(super) fn text(&mut self, text: &str) {
         if memchr::memchr(0, text.as_bytes()).is_some() {

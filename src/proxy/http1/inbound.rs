@@ -36,6 +36,7 @@ pub(crate) struct Inbound {
     asks_tunnel: bool,
     pub(crate) begun: u64,
     pub(crate) finished: u64,
+    at_rest: bool,
     /// Since when no request is under way.
     pub(crate) quiet_since: Instant,
     /// Since when a head has begun and not ended.
@@ -52,6 +53,7 @@ impl Inbound {
             asks_tunnel: false,
             begun: 0,
             finished: 0,
+            at_rest: false,
             quiet_since: Instant::now(),
             head_since: None,
         }
@@ -64,6 +66,17 @@ impl Inbound {
     /// Whether it lies between two messages, with nothing of the next one there.
     pub(crate) fn is_empty(&self) -> bool {
         self.read.is_empty() && self.reader.body().is_over()
+    }
+
+    pub(crate) fn may_rest(&self) -> bool {
+        !self.at_rest && self.is_empty()
+    }
+
+    /// Ready once there is something to be read, be it the end.
+    pub(crate) fn poll_arrival(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let arrived = self.io.0.poll_readable(cx);
+        self.at_rest = arrived.is_pending();
+        arrived
     }
 
     /// The next head; none where the client has no more. One that waits for it holds no buffer.
