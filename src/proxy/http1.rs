@@ -143,7 +143,8 @@ async fn one(worker: &Arc<Worker>, client: &Arc<Client>, head: Head) -> Then {
         Poll::Pending => poll_lost(worker, client, cx).map(|()| None),
     });
     let Some(Served { mut response, tunnel }) = served.await else { return Then::End };
-    if manner.asks_tunnel && tunnel.is_none() && client.inbound().refuse_tunnel() {
+    let refused = manner.asks_tunnel && tunnel.is_none();
+    if refused && poll_fn(|cx| Poll::Ready(client.inbound().refuse_tunnel(cx))).await {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     // Nobody wants the rest of a body whose request is answered already.

@@ -265,3 +265,59 @@ impl Dates {
         &self.text
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn framed(status: u16, fields: &[(&'static str, &'static str)], frame: &Frames) -> String {
+        let mut response = Response::builder().status(status).header("date", "now");
+        for (name, value) in fields {
+            response = response.header(*name, *value);
+        }
+        let (parts, ()) = response.body(()).unwrap().into_parts();
+        let mut out = BytesMut::new();
+        write_head(&mut out, &parts, frame);
+        String::from_utf8(out.to_vec()).unwrap().replace("date: now\r\n", "")
+    }
+
+    #[test]
+    fn an_answer_says_how_it_ends_once_and_so_that_its_client_can_read_it() {
+        let (ten, chunked) = (("content-length", "10"), Framing::Chunked { trailers: true });
+        let frame = |framing, length| Frames { framing, length, closes: false, opens: false, old: false };
+        let table = [
+            (200, vec![], frame(Framing::Length(10), Some(10)), "200 OK\r\ncontent-length: 10\r\n"),
+            (200, vec![ten], frame(Framing::Length(10), Some(10)), "200 OK\r\ncontent-length: 10\r\n"),
+            (200, vec![], frame(Framing::Length(0), Some(0)), "200 OK\r\ncontent-length: 0\r\n"),
+            // To HEAD, and with 304, the length of what does not come.
+            (304, vec![ten], frame(Framing::Length(0), None), "304 Not Modified\r\ncontent-length: 10\r\n"),
+            (204, vec![], frame(Framing::Length(0), None), "204 No Content\r\n"),
+            (
+                200,
+                vec![ten, ("trailer", "a")],
+                frame(chunked, None),
+                "200 OK\r\ntrailer: a\r\ntransfer-encoding: chunked\r\n",
+            ),
+            (
+                200,
+                vec![("trailer", "a"), ("connection", "x")],
+                frame(Framing::Length(0), Some(0)),
+                "200 OK\r\ncontent-length: 0\r\n",
+            ),
+            (299, vec![], frame(Framing::Length(0), Some(0)), "299 Unknown\r\ncontent-length: 0\r\n"),
+        ];
+        for (status, fields, frame, text) in table {
+            assert_eq!(framed(status, &fields, &frame), format!("HTTP/1.1 {text}\r\n"));
+        }
+        let frame =
+            |closes, opens, old| Frames { framing: Framing::ToTheEnd, length: None, closes, opens, old };
+        for (frame, text) in [
+            (frame(true, false, false), "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n"),
+            (frame(true, false, true), "HTTP/1.0 200 OK\r\nconnection: close\r\n\r\n"),
+            (frame(false, false, true), "HTTP/1.0 200 OK\r\nconnection: keep-alive\r\n\r\n"),
+            (frame(false, true, false), "HTTP/1.1 200 OK\r\nconnection: upgrade\r\n\r\n"),
+        ] {
+            assert_eq!(framed(200, &[("connection", "upgrade"), ("transfer-encoding", "x")], &frame), text);
+        }
+    }
+}

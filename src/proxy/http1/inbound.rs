@@ -165,7 +165,9 @@ impl Inbound {
 
     /// There will be no tunnel. What was sent ahead was meant for it, and must not be read as the next request: whether
     /// there was any.
-    pub(crate) fn refuse_tunnel(&mut self) -> bool {
+    pub(crate) fn refuse_tunnel(&mut self, cx: &mut Context<'_>) -> bool {
+        // What has come by now was sent before the answer could be read.
+        let _gone = self.poll_gone(cx);
         std::mem::take(&mut self.asks_tunnel) && !self.read.is_empty()
     }
 

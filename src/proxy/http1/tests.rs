@@ -37,7 +37,7 @@ fn passes(bytes: &[u8]) -> (usize, Option<Flaw>) {
 }
 
 #[test]
-fn good_requests_pass_one_behind_the_other_up_to_the_last_byte() {
+fn good_requests_are_taken_one_behind_the_other_up_to_the_last_byte() {
     let good = [
         "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
         "GET /x?y=/z%20 HTTP/1.0\r\n\r\n",
@@ -59,7 +59,7 @@ fn good_requests_pass_one_behind_the_other_up_to_the_last_byte() {
 }
 
 #[test]
-fn a_head_passes_only_when_it_is_whole() {
+fn a_head_is_taken_only_when_it_is_whole() {
     let head = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
     for cut in 0..head.len() {
         assert_eq!(passes(&head.as_bytes()[..cut]), (0, None));
@@ -135,7 +135,7 @@ fn a_head_that_says_two_things_or_nothing_is_refused() {
 }
 
 #[test]
-fn a_garbled_body_passes_up_to_where_it_is_garbled() {
+fn a_garbled_body_is_taken_up_to_where_it_is_garbled() {
     let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
     let sent = format!("{head}3\r\nabcX\r\n0\r\n\r\n");
     let (passed, flaw) = passes(sent.as_bytes());
