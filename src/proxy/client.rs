@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    future::poll_fn,
     net::IpAddr,
     pin::Pin,
     sync::{
@@ -178,15 +179,16 @@ impl Client {
         let _best_effort = timeout(LINGER, self.io().write_all(answer)).await;
     }
 
-    /// Lets the last answer arrive: the end of the connection is told, and what still comes is read by nobody.
+    /// Lets the last answer arrive (RFC 9112, section 9.6): the end of the connection is told, and what still comes is
+    /// read by nobody. To close with something unread would reset the connection, and take the answer away.
     pub(crate) async fn linger(&self) {
         let mut io = self.io();
         let drain = async {
             io.shutdown().await?;
             let mut left = LINGER_BYTES;
-            let mut buffer = vec![0; 4096];
             while left > 0 {
-                match io.read(&mut buffer).await? {
+                poll_fn(|cx| self.wire.poll_readable(cx)).await;
+                match io.read_buf(&mut BytesMut::with_capacity(4096)).await? {
                     0 => break,
                     read => left = left.saturating_sub(read),
                 }

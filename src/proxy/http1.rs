@@ -52,7 +52,7 @@ enum Then {
     Another,
     /// The connection idles, and goes on when the client asks for more.
     Rest,
-    /// The connection ends, but the client may still be sending.
+    /// The connection ends with this answer, but the client may still be sending.
     Linger,
     End,
 }
@@ -143,8 +143,7 @@ async fn one(worker: &Arc<Worker>, client: &Arc<Client>, head: Head) -> Then {
         Poll::Pending => poll_lost(worker, client, cx).map(|()| None),
     });
     let Some(Served { mut response, tunnel }) = served.await else { return Then::End };
-    let refused = manner.asks_tunnel && tunnel.is_none();
-    if refused && poll_fn(|cx| Poll::Ready(client.inbound().refuse_tunnel(cx))).await {
+    if manner.asks_tunnel && tunnel.is_none() && client.inbound().refuse_tunnel() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     // Nobody wants the rest of a body whose request is answered already.
@@ -172,7 +171,6 @@ async fn one(worker: &Arc<Worker>, client: &Arc<Client>, head: Head) -> Then {
         None if answer.keeps() && poll_fn(|cx| Poll::Ready(client.inbound().pass_over_body(cx))).await => {
             Then::Another
         }
-        None if client.inbound().is_empty() => Then::End,
         None => Then::Linger,
     }
 }

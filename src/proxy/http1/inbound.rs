@@ -165,10 +165,12 @@ impl Inbound {
 
     /// There will be no tunnel. What was sent ahead was meant for it, and must not be read as the next request: whether
     /// there was any.
-    pub(crate) fn refuse_tunnel(&mut self, cx: &mut Context<'_>) -> bool {
-        // What has come by now was sent before the answer could be read.
-        let _gone = self.poll_gone(cx);
-        std::mem::take(&mut self.asks_tunnel) && !self.read.is_empty()
+    pub(crate) fn refuse_tunnel(&mut self) -> bool {
+        // What has come by now was sent before the answer could be read, whether the runtime knows of it or not.
+        let comes = || self.io.0.peek().is_ok_and(|bytes| bytes > 0);
+        let ahead = self.asks_tunnel && (!self.read.is_empty() || comes());
+        self.asks_tunnel = false;
+        ahead
     }
 
     /// Reads until the first bytes are so many or differ from these: whether they are the same. None: nothing came.
