@@ -67,6 +67,13 @@ impl ProxyBody {
         matches!(self.kind, Kind::Text(_))
     }
 
+    /// All of it was taken, and not all was written.
+    pub(crate) fn cut(&mut self) {
+        if let Kind::Answer(streaming) = &mut self.kind {
+            streaming.fail(client_left(), true);
+        }
+    }
+
     /// The upstream's answer. Its record is written when it is over, or dropped.
     pub(crate) fn answer(
         body: AnswerBody,

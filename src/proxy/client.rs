@@ -64,6 +64,8 @@ pub(crate) struct Busy(Arc<Client>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Standing {
     Busy,
+    /// The client has gone without waiting for its answer.
+    Left,
     /// A head has begun so long ago and has no end, or the first one has not begun.
     Heading(Duration),
     Idle(Duration),
@@ -127,7 +129,9 @@ impl Client {
     pub(crate) fn standing(&self) -> Standing {
         let inbound = self.inbound();
         if inbound.outstanding() > 0 {
-            return Standing::Busy;
+            // A connection of HTTP/2 sees to that itself.
+            let unnoticed = !self.multiplexed.load(Ordering::Relaxed) && inbound.is_all_there();
+            return if unnoticed && self.has_left() { Standing::Left } else { Standing::Busy };
         }
         match inbound.head_since {
             Some(since) => Standing::Heading(since.elapsed()),

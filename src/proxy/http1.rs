@@ -35,6 +35,7 @@ use super::{
     service::{self, Served},
     worker::Worker,
 };
+use crate::upstream::Pulse;
 
 /// What a client's connection brings next.
 enum Next {
@@ -153,11 +154,28 @@ async fn one(worker: &Arc<Worker>, client: &Arc<Client>, head: Head) -> Then {
 
     let mut answer =
         Answer::begin(response.map(|body| body.of(busy)), asked, keeps, client, tunnel.is_some());
+    // Watches the last bytes: nothing else does when the body is over.
+    let mut last: Option<(Arc<Pulse>, usize)> = None;
     let whole = poll_fn(|cx| match answer.poll(cx) {
         Poll::Ready(whole) => Poll::Ready(whole),
-        Poll::Pending => poll_lost(worker, client, cx).map(|()| false),
+        Poll::Pending => {
+            if let Some(bytes) = answer.last_bytes() {
+                let watch = || (worker.watchdog.watch(Some(Arc::clone(&client.hang_up)), None), bytes);
+                let (pulse, before) = last.get_or_insert_with(watch);
+                if std::mem::replace(before, bytes) != bytes {
+                    pulse.beat();
+                }
+            }
+            poll_lost(worker, client, cx).map(|()| false)
+        }
     })
     .await;
+    if !whole {
+        answer.cut();
+    }
+    let keeps = answer.keeps();
+    // Here the record is made.
+    drop(answer);
     match tunnel {
         Some(tunnel) if whole => {
             tunnel.begin(Downstream::Connection(client.to_tunnel()));
@@ -168,7 +186,7 @@ async fn one(worker: &Arc<Worker>, client: &Arc<Client>, head: Head) -> Then {
             Then::End
         }
         None if !whole => Then::End,
-        None if answer.keeps() && poll_fn(|cx| Poll::Ready(client.inbound().pass_over_body(cx))).await => {
+        None if keeps && poll_fn(|cx| Poll::Ready(client.inbound().pass_over_body(cx))).await => {
             Then::Another
         }
         None => Then::Linger,

@@ -12,7 +12,12 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{client::Client, http1, http2, refusal, roster::Ticket, worker::Worker};
+use super::{
+    client::Client,
+    http1, http2, refusal,
+    roster::{Due, Ticket},
+    worker::Worker,
+};
 use crate::upstream::Wire;
 
 const BACKLOG: i32 = 1024;
@@ -95,9 +100,11 @@ pub(super) async fn connection(worker: Arc<Worker>, stream: TcpStream, peer: Soc
     let Ok(wire) = Wire::new(stream, peer) else { return };
     let client = Client::new(peer.ip().to_canonical(), wire, worker.roster.limits.head, ticket);
     worker.roster.watch(&client);
-    let http2 = poll_fn(|cx| match client.called.poll(cx) {
-        Poll::Ready(()) => Poll::Ready(None),
-        Poll::Pending => client.inbound().poll_begins(cx, http2::PREFACE),
+    let http2 = poll_fn(|cx| {
+        // What has come goes before what is due.
+        let begins = client.inbound().poll_begins(cx, http2::PREFACE);
+        let called = begins.is_pending() && client.called.poll(cx).is_ready();
+        if called && worker.roster.due(&client) == Due::End { Poll::Ready(None) } else { begins }
     });
     match http2.await {
         Some(true) => Box::pin(http2::speak(worker, client)).await,

@@ -147,6 +147,7 @@ impl Roster {
 
     pub(crate) fn due(&self, client: &Client) -> Due {
         match client.standing() {
+            Standing::Left => Due::End,
             Standing::Heading(time) if time >= self.limits.head_time => Due::End,
             Standing::Idle(time) if time >= self.limits.idle_time => Due::End,
             Standing::Idle(time) if time >= AWAKE && client.may_rest() => Due::Rest,

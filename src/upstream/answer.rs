@@ -130,9 +130,10 @@ impl Shared {
         let remains = &mut self.remains;
         if let Err(stopped) = ready!(remains.pump.poll(cx, &mut remains.channel)) {
             self.stopped = Some(stopped.into_fault(Phase::Body));
-            if let Some(reader) = self.reader.take() {
-                reader.wake();
-            }
+        }
+        // Nobody reads from the client any more: whoever waits for the answer is to see it go.
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
         }
         Poll::Ready(())
     }

@@ -23,6 +23,10 @@ impl Out {
         self.lead.is_empty() && self.data.is_empty() && self.tail.is_empty()
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.lead.len() + self.data.len() + self.tail.len()
+    }
+
     /// Writes once, all three parts together.
     pub(crate) fn poll_write<W: AsyncWrite>(
         &mut self,

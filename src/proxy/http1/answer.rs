@@ -46,15 +46,23 @@ enum Framing {
     ToTheEnd,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    UnderWay,
+    /// The last of the body was taken, and may still wait to be written.
+    Over,
+    Broken,
+}
+
 /// An answer, written as its body comes.
 pub(super) struct Answer {
     io: Counted,
     out: Out,
     framing: Framing,
     keeps: bool,
-    /// None once the last of it was taken.
-    body: Option<ProxyBody>,
-    broken: bool,
+    /// With what it has in tow: the record is made when the last byte is out.
+    body: ProxyBody,
+    state: State,
 }
 
 impl Answer {
@@ -95,14 +103,19 @@ impl Answer {
             out: Out { lead, ..Out::default() },
             framing,
             keeps: !closes,
-            body: (framing != Framing::Length(0)).then_some(body),
-            broken: false,
+            body,
+            state: if framing == Framing::Length(0) { State::Over } else { State::UnderWay },
         }
     }
 
     /// Whether the connection may carry another request afterwards.
     pub(super) fn keeps(&self) -> bool {
         self.keeps
+    }
+
+    /// How many bytes wait to be written that are the last; none before there are any.
+    pub(super) fn last_bytes(&self) -> Option<usize> {
+        (self.state == State::Over).then(|| self.out.len())
     }
 
     /// Writes what there is; ready when it is over: whether it is whole.
@@ -114,41 +127,43 @@ impl Answer {
                     Poll::Ready(Ok(())) => continue,
                     Poll::Ready(Err(_)) => return Poll::Ready(false),
                     // What came before a break is given its chance to go out, and no more.
-                    Poll::Pending if self.broken => return Poll::Ready(false),
+                    Poll::Pending if self.state == State::Broken => return Poll::Ready(false),
                     Poll::Pending => return Poll::Pending,
                 }
             }
-            return match self.body {
-                None => Poll::Ready(!self.broken),
-                Some(_) => Poll::Pending,
+            return match self.state {
+                State::UnderWay => Poll::Pending,
+                State::Over => Poll::Ready(true),
+                State::Broken => Poll::Ready(false),
             };
+        }
+    }
+
+    /// The connection ends before the last byte is out.
+    pub(super) fn cut(&mut self) {
+        if self.state == State::Over {
+            self.body.cut();
         }
     }
 
     /// Takes of the body what can go out now.
     fn take_frames(&mut self, cx: &mut Context<'_>) {
-        while self.out.data.is_empty() && self.out.tail.is_empty() && self.out.lead.len() < FULL {
-            let Some(body) = &mut self.body else { return };
-            match Pin::new(&mut *body).poll_frame(cx) {
+        while self.state == State::UnderWay
+            && self.out.data.is_empty()
+            && self.out.tail.is_empty()
+            && self.out.lead.len() < FULL
+        {
+            match Pin::new(&mut self.body).poll_frame(cx) {
                 Poll::Pending => return,
-                Poll::Ready(Some(Ok(frame))) => {
-                    let over = body.is_end_stream();
-                    match frame.into_data() {
-                        Ok(data) => self.queue(data),
-                        Err(frame) => return self.end(frame.into_trailers().ok().as_ref()),
-                    }
-                    if over && self.out.tail.is_empty() && self.out.data.is_empty() {
-                        return self.end(None);
-                    }
-                    if self.framing == Framing::Length(0) {
-                        self.body = None;
-                    }
-                }
-                Poll::Ready(Some(Err(_))) => {
-                    self.body = None;
-                    self.broken = true;
-                }
-                Poll::Ready(None) => return self.end(None),
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => self.queue(data),
+                    Err(frame) => self.end(frame.into_trailers().ok().as_ref()),
+                },
+                Poll::Ready(Some(Err(_))) => self.state = State::Broken,
+                Poll::Ready(None) => self.end(None),
+            }
+            if self.framing == Framing::Length(0) {
+                self.state = State::Over;
             }
         }
     }
@@ -174,12 +189,12 @@ impl Answer {
         }
     }
 
-    /// The body is over. With it goes what it had in tow: the request's record is made before the last byte goes out.
+    /// The body is over.
     fn end(&mut self, trailers: Option<&HeaderMap>) {
-        self.body = None;
+        self.state = State::Over;
         match self.framing {
             Framing::Length(0) | Framing::ToTheEnd => {}
-            Framing::Length(_) => self.broken = true,
+            Framing::Length(_) => self.state = State::Broken,
             Framing::Chunked { trailers: wanted } => self.out.last_chunk(trailers.filter(|_| wanted)),
         }
     }

@@ -16,14 +16,14 @@ use super::{
 };
 use crate::{
     proxy::flaw::Flaw,
-    upstream::{BrokenOff, Counted, Next},
+    upstream::{BrokenOff, Counted, Framing, Next},
 };
 
 /// What is read at a time; more where that was not enough, or more is announced.
 const FIRST_READ: usize = 8 * 1024;
 const LARGEST_READ: usize = 64 * 1024;
 /// What a client may send ahead of its tunnel.
-const AHEAD: usize = 16 * 1024;
+const AHEAD: usize = 64 * 1024;
 
 /// One client's bytes, and how it stands with its requests.
 pub(crate) struct Inbound {
@@ -89,6 +89,8 @@ impl Inbound {
             }
             if self.read.is_empty() {
                 (self.read, self.step) = (BytesMut::new(), FIRST_READ);
+                // An empty line before a request is none of it.
+                self.head_since = None;
                 ready!(self.io.0.poll_readable(cx));
             } else if self.head_since.is_none() {
                 self.head_since = Some(Instant::now());
@@ -133,18 +135,29 @@ impl Inbound {
         number != self.begun || self.reader.body().is_over()
     }
 
-    /// Ready when the client goes away while it waits for its answer. Whoever reads its body, or its next request, sees
-    /// it go as well.
+    /// How many bytes stand behind the body of the request that is under way; none where it is not all there.
+    fn behind_body(&self) -> Option<usize> {
+        match self.reader.body() {
+            Framing::Length(left) => self.read.len().checked_sub(usize::try_from(*left).ok()?),
+            Framing::Chunked(_) | Framing::ToTheEnd => None,
+        }
+    }
+
+    /// Whether nobody reads any more before the request that is under way is answered.
+    pub(crate) fn is_all_there(&self) -> bool {
+        self.behind_body().is_some()
+    }
+
+    /// Ready when the client goes away while it waits for its answer. Whoever reads its body sees it go as well; where it
+    /// has sent much ahead, the sweep does.
     pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
-            let room = if self.asks_tunnel { AHEAD } else { 1 };
-            if !self.reader.body().is_over() || self.read.len() >= room {
-                return Poll::Pending;
-            }
+        let room = if self.asks_tunnel { AHEAD } else { 1 };
+        while self.behind_body().is_some_and(|behind| behind < room) {
             if ready!(self.poll_fill(cx)).is_none() {
                 return Poll::Ready(());
             }
         }
+        Poll::Pending
     }
 
     /// Takes what has come of a body that nobody wants: true where that was all of it.
@@ -168,7 +181,7 @@ impl Inbound {
     pub(crate) fn refuse_tunnel(&mut self) -> bool {
         // What has come by now was sent before the answer could be read, whether the runtime knows of it or not.
         let comes = || self.io.0.peek().is_ok_and(|bytes| bytes > 0);
-        let ahead = self.asks_tunnel && (!self.read.is_empty() || comes());
+        let ahead = self.asks_tunnel && (!self.is_empty() || comes());
         self.asks_tunnel = false;
         ahead
     }
