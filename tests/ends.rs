@@ -62,6 +62,32 @@ async fn a_client_that_leaves_in_the_middle_of_an_answer_blames_nobody_and_frees
 }
 
 #[tokio::test]
+async fn a_client_that_leaves_when_its_upload_has_ended_behind_an_early_answer_blames_nobody() {
+    let origin = Server::start(|connection| async move {
+        let mut wire = Wire::new(connection);
+        let Ok(Some(_)) = wire.head().await else { return };
+        wire.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nearly\r\n").await.unwrap();
+        while wire.more().await.is_ok_and(|read| read > 0) {}
+    })
+    .await;
+    let resin = resin_direct(&[]).await;
+    for way in EXCHANGES {
+        let mut client = Client::of(&resin).await;
+        let target = way.target(&origin.address.to_string(), "/");
+        client.say(format!("POST {target} HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello")).await;
+        assert_eq!(client.head().await.status(), 200);
+        client.wire.take("5\r\nearly\r\n".len(), &mut Vec::new()).await.unwrap();
+        client.say("world").await;
+
+        drop(client);
+
+        let record = resin.last_record().await;
+        assert_eq!((record.net_ok, record.egress_bytes), (true, 10), "{way:?} {record:#?}");
+        assert_eq!(&*record.upstream_err_kind, "canceled", "{way:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_answer_that_stalls_is_cut_after_the_idle_timeout_and_the_network_is_blamed() {
     let (origin, mut leavings) = stalling().await;
     let resin = resin_direct(&[("RESIN_IDLE_TIMEOUT", "400ms")]).await;

@@ -141,6 +141,26 @@ async fn sigterm_lets_a_request_in_flight_end_well_and_its_record_is_written() {
 }
 
 #[tokio::test]
+async fn a_connection_that_was_made_before_sigterm_and_asks_after_it_is_served() {
+    let (resin, origin) = busy(&[]).await;
+    let mut under_way = begin(&resin, &origin).await;
+    let mut silent = TcpStream::connect(resin.data).await.unwrap();
+
+    draining(&resin).await;
+    let asks = format!("GET {} HTTP/1.1\r\nHost: a\r\n\r\n", origin.url("/late"));
+    silent.write_all(asks.as_bytes()).await.unwrap();
+    origin.arrived(2).await;
+    origin.release();
+
+    for client in [&mut under_way, &mut silent] {
+        let answer = rest_of(client).await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("ok"), "{answer}");
+        assert!(answer.contains("connection: close"), "{answer}");
+    }
+    assert_eq!(resin.ended().await.status.code(), Some(0));
+}
+
+#[tokio::test]
 async fn sigterm_lets_a_tunnel_live_until_its_ends_close_it() {
     let (resin, _origin) = busy(&[]).await;
     let echo = echo().await;

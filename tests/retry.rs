@@ -325,3 +325,31 @@ async fn a_client_that_leaves_ends_it_without_a_retry_and_without_blame() {
         assert_eq!(nodes.dial_count(), 1, "{way:?}");
     }
 }
+
+#[tokio::test]
+async fn a_client_that_leaves_is_noticed_whatever_it_has_sent_by_then() {
+    let nodes = Nodes::http(&[Manner::Swallow]).await;
+    let patience = [("RESIN_CONNECT_TIMEOUT", "60s"), ("RESIN_RETRY_DEADLINE", "60s")];
+    let resin = resin_over(&nodes, 2, &patience).await;
+    let mut dials = 0;
+    for way in WAYS.into_iter().filter(|way| *way != Way::Connect) {
+        let target = way.target("shop.test", "/");
+        let next = format!("GET {target} HTTP/1.1\r\nHost: shop.test\r\n\r\n");
+        for (method, rest) in [
+            ("POST", "Content-Length: 5\r\n\r\nhello".to_owned()),
+            ("GET", "\r\nGET ".to_owned()),
+            ("GET", format!("\r\n{next}")),
+        ] {
+            let mut client = Client::of(&resin).await;
+            client.say(format!("{method} {target} HTTP/1.1\r\nHost: shop.test\r\n{rest}")).await;
+            dials += 1;
+            nodes.dialled(dials).await;
+
+            drop(client);
+
+            let record = resin.last_record().await;
+            assert_eq!((record.net_ok, record.http_status), (true, 0), "{way:?} {rest:?} {record:#?}");
+            assert_eq!(&*record.upstream_err_kind, "canceled", "{way:?} {rest:?}");
+        }
+    }
+}
