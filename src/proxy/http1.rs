@@ -128,6 +128,7 @@ fn poll_next(worker: &Worker, client: &Client, cx: &mut Context<'_>) -> Poll<Nex
 /// One request from its head to the last byte of its answer.
 async fn one(worker: &Arc<Worker>, client: &Arc<Client>, head: Head) -> Then {
     let busy = client.begin();
+    client.hang_up.silence();
     let Head { request, manner } = head;
     let asked = Asked { manner, head_only: *request.method() == Method::HEAD };
     let body = {

@@ -31,6 +31,11 @@ impl Bell {
         self.waker.wake();
     }
 
+    /// Forgets what was meant for something that is over.
+    pub(crate) fn silence(&self) {
+        self.rung.store(false, Ordering::Relaxed);
+    }
+
     /// Ready when it was rung since it was last answered.
     pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.waker.register(cx.waker());
