@@ -147,7 +147,8 @@ impl Remains {
                 Next::More => {}
                 next => return Poll::Ready(Ok(next)),
             }
-            let read = ready!(self.channel.poll_fill(cx));
+            let announced = self.framing.size_hint().lower();
+            let read = ready!(self.channel.poll_fill(cx, announced));
             if read.map_err(|error| Fault::io(Phase::Body, &error, ErrKind::ReadError))? == 0 {
                 return Poll::Ready(self.framing.at_the_end());
             }

@@ -16,6 +16,7 @@ use super::{http1::Looked, link::Link, out::Out, wire::Wire};
 /// What is read at a time; more where that was not enough.
 const FIRST_READ: usize = 8 * 1024;
 const LARGEST_READ: usize = 128 * 1024;
+const ANNOUNCED_READ: usize = 64 * 1024;
 /// What an idle connection keeps for its next head.
 const KEPT_LEAD: usize = 1024;
 
@@ -89,11 +90,13 @@ impl Channel {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads more: how much, and 0 at the end.
-    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    /// Reads more: how much, and 0 at the end. So many bytes are announced, where that is known: they are to come with
+    /// few calls.
+    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>, announced: u64) -> Poll<io::Result<usize>> {
         let room = self.read.capacity() - self.read.len();
         if room < FIRST_READ / 4 {
-            self.read.reserve(self.step);
+            let announced = usize::try_from(announced).unwrap_or(usize::MAX).min(ANNOUNCED_READ);
+            self.read.reserve(self.step.max(announced));
         }
         let room = self.read.capacity() - self.read.len();
         let read = ready!(tokio_util::io::poll_read_buf(Pin::new(&mut self.link), cx, &mut self.read))?;

@@ -212,7 +212,7 @@ impl Connection {
                 }
                 continue;
             }
-            let read = ready!(self.channel.poll_fill(cx));
+            let read = ready!(self.channel.poll_fill(cx, 0));
             let read = read.map_err(|error| Fault::io(phase, &error, ErrKind::ReadError))?;
             if read == 0 {
                 let what = "the connection ended in the middle of its answer";

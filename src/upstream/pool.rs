@@ -57,6 +57,25 @@ struct Idle {
     since: Instant,
 }
 
+/// What has idled for so long makes room, where there is none.
+const STALE: Duration = Duration::from_secs(1);
+/// So many shelves are looked at for it, and so many connections let go at once.
+const LOOKED_AT: usize = 16;
+const LET_GO: usize = 16;
+
+impl Shelves {
+    /// Some connections that have idled for long: those of yesterday's destinations must not keep today's from being
+    /// used again.
+    fn make_room(&mut self, now: Instant) -> Vec<Idle> {
+        let is_stale = |idle: &Idle| now.duration_since(idle.since) >= STALE;
+        let mut shelves = self.idle.values_mut().take(LOOKED_AT);
+        // On each shelf the one that was parked first comes first.
+        let Some(list) = shelves.find(|list| list.first().is_some_and(is_stale)) else { return Vec::new() };
+        let stale = list.iter().take(LET_GO).take_while(|idle| is_stale(idle)).count();
+        list.drain(..stale).collect()
+    }
+}
+
 /// What the pool had for a key.
 pub(crate) enum Found {
     /// As far as is known. Its first write is preceded by a look.
@@ -100,12 +119,16 @@ impl Pool {
         if !self.in_time(&idle, None, idle.since) {
             return;
         }
+        let mut shelves = self.shelves.lock();
         if self.all_idle.fetch_add(1, Ordering::Relaxed) >= self.limits.max_idle {
-            self.all_idle.fetch_sub(1, Ordering::Relaxed);
-            return;
+            let let_go = shelves.make_room(idle.since);
+            if let_go.is_empty() {
+                self.all_idle.fetch_sub(1, Ordering::Relaxed);
+                return;
+            }
+            self.forget(let_go.len());
         }
         self.metrics.idle_connections(1);
-        let mut shelves = self.shelves.lock();
         if let Some(idled) = idle.connection.idled {
             shelves.habits.survived(&key, idled);
         }
@@ -246,6 +269,23 @@ mod tests {
                 alive,
                 "{idle:?} {announced:?} {learned:?}"
             );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_pool_lets_go_of_what_idles_for_what_is_used() {
+        let (pool, yesterday) = pool();
+        let authority = Authority::parse("other.test:80", None).unwrap();
+        let destination = Arc::new(Destination { authority, tls: false });
+        let today = Key { node: yesterday.node, destination };
+        for _ in 0..pool.limits.max_idle {
+            pool.park(yesterday.clone(), used().await.0);
+        }
+        for (waited, kept) in [(STALE / 2, false), (STALE / 2, true)] {
+            tokio::time::advance(waited).await;
+            pool.park(today.clone(), used().await.0);
+            assert!(pool.all_idle.load(Ordering::Relaxed) <= pool.limits.max_idle);
+            assert_eq!(matches!(pool.take(&today), Found::Alive(_)), kept, "{waited:?}");
         }
     }
 }
