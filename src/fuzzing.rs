@@ -281,16 +281,16 @@ fn taken(data: &[u8], piece: usize) -> Taken {
 
 /// Takes what comes next, where there is enough of it: whether it ends a request.
 fn step(reader: &mut Reader, read: &mut BytesMut) -> Option<Result<bool, ()>> {
-    let over = if reader.body().is_over() {
-        reader.take_head(read).map_err(drop).transpose()?.map(|_| false)
+    let taken = if reader.body().is_over() {
+        reader.take_head(read).map_err(drop).transpose()?.map(drop)
     } else {
         match reader.take_body(read) {
             Ok(Next::More) => return None,
-            Ok(_) => Ok(false),
+            Ok(_) => Ok(()),
             Err(_) => Err(()),
         }
     };
-    Some(over.map(|_| reader.body().is_over()))
+    Some(taken.map(|()| reader.body().is_over()))
 }
 
 /// Where each request ends that is taken whole, with the empty lines before it.

@@ -26,6 +26,7 @@ pub(crate) use answer::{AnswerBody, Ending};
 pub(crate) use connection::{Answered, Connection, Interim, Patience, SendFailure, Unsent};
 pub(crate) use dial::{Destination, Dialer, Place};
 pub(crate) use error::Fault;
+pub(crate) use framing::has_token;
 pub(crate) use habit::Death;
 pub(crate) use http1::{Framing, Next, ReasonPhrase};
 pub(crate) use link::Link;

@@ -101,7 +101,7 @@ fn echo() -> SocketAddr {
     address
 }
 
-/// A tunnel that something has gone through: it stands, and nothing of hyper is left.
+/// A tunnel that something has gone through: it stands, and nothing of what HTTP needed is left.
 fn tunnel(through: SocketAddr, to: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(through).unwrap();
     write!(stream, "CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n\r\n").unwrap();

@@ -10,7 +10,7 @@ use http::{
 };
 
 use super::flaw::Flaw;
-use crate::model::Authority;
+use crate::{model::Authority, upstream::has_token};
 
 /// Reverse requests come from clients that do not know of a proxy: what others said of their identity stays here.
 const FORWARDING_IDENTITY: [&str; 6] =
@@ -27,7 +27,7 @@ pub(crate) enum Onward {
 /// Whether `Connection` asks for an upgrade, and to what.
 pub(crate) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     let asked = headers.get(UPGRADE)?;
-    has_token(headers, &CONNECTION, "upgrade").then(|| asked.clone())
+    says(headers, &CONNECTION, "upgrade").then(|| asked.clone())
 }
 
 /// What makes a head of HTTP/2 say two things, or nothing certain (RFC 9113, section 8.3.1).
@@ -60,8 +60,7 @@ pub(crate) fn flaw(uri: &Uri, headers: &HeaderMap) -> Option<Flaw> {
 pub(crate) fn clean(headers: &mut HeaderMap, onward: Onward) {
     let mut unwanted: Vec<HeaderName> =
         headers.keys().filter(|name| !passes(name.as_str(), onward)).cloned().collect();
-    let trailers =
-        onward != Onward::Response && unwanted.contains(&TE) && has_token(headers, &TE, "trailers");
+    let trailers = onward != Onward::Response && unwanted.contains(&TE) && says(headers, &TE, "trailers");
     if unwanted.contains(&CONNECTION) {
         unwanted.extend(connection_named(headers));
     }
@@ -164,9 +163,8 @@ fn connection_named(headers: &HeaderMap) -> Vec<HeaderName> {
     values.flat_map(|value| value.split(',')).filter_map(|token| token.trim().parse().ok()).collect()
 }
 
-fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
-    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|found| found.trim().eq_ignore_ascii_case(token))
+fn says(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    headers.get_all(name).iter().any(|value| has_token(value.as_bytes(), token.as_bytes()))
 }
 
 #[cfg(test)]

@@ -76,10 +76,10 @@ impl Row<'_> {
     }
 
     pub(super) fn timestamptz(&mut self, time: SystemTime) {
-        let since = |from: SystemTime| time.duration_since(from).map(micros);
-        let before = || (SystemTime::UNIX_EPOCH + EPOCH).duration_since(time).map_or(0, |past| -micros(past));
-        let micros = since(SystemTime::UNIX_EPOCH + EPOCH).unwrap_or_else(|_| before());
-        self.int8(micros);
+        self.int8(match time.duration_since(SystemTime::UNIX_EPOCH + EPOCH) {
+            Ok(since) => micros(since),
+            Err(earlier) => -micros(earlier.duration()),
+        });
     }
 
     /// In microseconds; without days or months.

@@ -33,8 +33,7 @@ impl Said {
                 self.chunked = value.as_bytes().eq_ignore_ascii_case(b"chunked");
             }
             CONNECTION => {
-                let mut tokens = value.as_bytes().split(|byte| *byte == b',');
-                self.close |= tokens.any(|token| token.trim_ascii().eq_ignore_ascii_case(b"close"));
+                self.close |= has_token(value.as_bytes(), b"close");
             }
             _ if name.as_str() == "keep-alive" && self.idle_limit.is_none() => {
                 self.idle_limit = announced_limit(value);
@@ -56,6 +55,11 @@ impl Said {
             (_, _) => Some("the answer has a Content-Length beside its Transfer-Encoding"),
         }
     }
+}
+
+/// Whether a list of tokens has this one.
+pub(crate) fn has_token(list: &[u8], token: &[u8]) -> bool {
+    list.split(|byte| *byte == b',').any(|found| found.trim_ascii().eq_ignore_ascii_case(token))
 }
 
 fn number(value: &HeaderValue) -> Option<u64> {

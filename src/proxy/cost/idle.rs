@@ -16,7 +16,7 @@ use super::{accept, hear, origin, worker};
 use crate::proxy::{listener::connection, worker::Worker};
 
 const CLIENTS: usize = 16;
-/// Of the heap, for a client at rest and a parked upstream connection. hyper's buffers alone are 16 KiB.
+/// Of the heap, for a client at rest and a parked upstream connection. A request's two buffers alone are 16 KiB.
 const MOST: i64 = 3 * 1024;
 const A_WHILE: Duration = Duration::from_secs(5);
 

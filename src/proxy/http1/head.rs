@@ -12,7 +12,7 @@ use memchr::{memchr, memchr_iter};
 use crate::{
     model::Authority,
     proxy::{flaw::Flaw, target::NoPath},
-    upstream::Framing,
+    upstream::{Framing, has_token},
 };
 
 /// How large a head may be.
@@ -235,10 +235,6 @@ fn uri(bytes: Bytes, method: &Method, target: &str) -> Result<Uri, Flaw> {
             Flaw::host(format!("the request target is not valid: {error}"))
         }
     })
-}
-
-fn has_token(value: &[u8], token: &[u8]) -> bool {
-    value.split(|byte| *byte == b',').any(|found| found.trim_ascii().eq_ignore_ascii_case(token))
 }
 
 fn is_pathless(target: &str) -> bool {
