@@ -6,13 +6,13 @@ use std::{str, time::UNIX_EPOCH};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::BytesMut;
-use http::{HeaderMap, HeaderValue, Request, Uri, header::PROXY_AUTHORIZATION};
+use http::Uri;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use prost::Message;
 
 use crate::{
     control::{filter, page, status::Violations},
-    model::{Authority, Host, NodeFilter, NodeHash, NodeUri, Secret, percent_decode},
+    model::{Authority, Fields, Host, NodeFilter, NodeHash, NodeUri, Secret, percent_decode},
     proto::{self, RequestLogFilter},
     proxy::{
         http1::{HeadLimits, Reader},
@@ -87,18 +87,13 @@ pub fn reverse_path(data: &[u8]) {
 /// The forward target and that of CONNECT.
 pub fn forward_target(data: &[u8]) {
     let Ok(uri) = Uri::try_from(data) else { return };
-    let request = |uri: &Uri| {
-        let mut request = Request::new(());
-        *request.uri_mut() = uri.clone();
-        request
-    };
-    if let Ok(target) = target::forward(&request(&uri)) {
+    if let Ok(target) = target::forward(&uri, false) {
         check_target(&target);
         let Ok(again) = Uri::try_from(target.url()) else { panic!("{target:?} is no URL") };
-        let same = target::forward(&request(&again)).is_ok_and(|found| found.url() == target.url());
+        let same = target::forward(&again, false).is_ok_and(|found| found.url() == target.url());
         assert!(same, "{target:?} is another when it is asked for again");
     }
-    if let Ok(authority) = target::connect(&request(&uri)) {
+    if let Ok(authority) = target::connect(&uri) {
         check_host(&authority.host);
         assert!(uri.scheme().is_none() && uri.path_and_query().is_none_or(|path| path.as_str().is_empty()));
     }
@@ -122,22 +117,20 @@ pub fn identity(data: &[u8]) {
         assert!(!platform.is_empty() && !platform.contains(['.', ':']));
         assert!(text.ends_with(&account));
         let value = format!("bAsIc {}", STANDARD.encode(format!("{text}:tok")));
-        let Ok(value) = HeaderValue::try_from(value) else { panic!("base64 makes a value") };
-        let found = of_proxy(value, "tok");
+        let found = of_proxy(value.as_bytes(), "tok");
         assert_eq!(found, Some(Identity { platform, account }));
     }
-    let Ok(value) = HeaderValue::from_bytes(data) else { return };
-    let open = of_proxy(value.clone(), "");
-    assert_eq!(of_proxy(value.clone(), "a token that nobody guesses"), None);
-    if let Some(found) = of_proxy(value, "tok") {
+    let open = of_proxy(data, "");
+    assert_eq!(of_proxy(data, "a token that nobody guesses"), None);
+    if let Some(found) = of_proxy(data, "tok") {
         assert_eq!(open, Some(found));
     }
 }
 
-fn of_proxy(value: HeaderValue, token: &str) -> Option<Identity> {
-    let mut headers = HeaderMap::new();
-    headers.insert(PROXY_AUTHORIZATION, value);
-    Identity::of_proxy(&headers, &Secret::new(token)).ok()
+fn of_proxy(value: &[u8], token: &str) -> Option<Identity> {
+    let mut fields = Fields::default();
+    fields.push("proxy-authorization", value);
+    Identity::of_proxy(&fields, &Secret::new(token)).ok()
 }
 
 /// A node's URI: what is taken is the same node when it is written down and read, and shows its password nowhere else.

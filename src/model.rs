@@ -6,6 +6,7 @@
 
 mod attempt;
 mod encoding;
+mod fields;
 mod node;
 mod platform;
 mod public;
@@ -15,6 +16,7 @@ mod words;
 
 pub use attempt::{AttemptFacts, Failure};
 pub(crate) use encoding::percent_decode;
+pub use fields::{Field, Fields, Name};
 pub(crate) use node::is_tag;
 pub use node::{Endpoint, Node, NodeConfig, NodeHash, NodeTls, NodeUri, NodeUriError, Region, RegionError};
 pub use platform::{

@@ -18,6 +18,7 @@ pub(crate) mod http1;
 mod http2;
 pub(crate) mod identity;
 mod listener;
+mod message;
 mod pipe;
 mod recording;
 mod refusal;

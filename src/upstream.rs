@@ -28,7 +28,7 @@ pub(crate) use dial::{Destination, Dialer, Place};
 pub(crate) use error::Fault;
 pub(crate) use framing::has_token;
 pub(crate) use habit::Death;
-pub(crate) use http1::{Framing, Next, ReasonPhrase};
+pub(crate) use http1::{AnswerHead, Framing, Next};
 pub(crate) use link::Link;
 pub(crate) use out::{Out, put_field, put_length};
 pub(crate) use pool::{Found, Key, Limits as PoolLimits, Pool};

@@ -1,62 +1,50 @@
 //! The answers that are the proxy's own: one table from code to status, header and sentence.
 
 use bytes::BytesMut;
-use http::{
-    HeaderValue, Response, StatusCode,
-    header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, PROXY_AUTHENTICATE},
-};
-use http_body::Body;
+use http::StatusCode;
 
-use super::body::ProxyBody;
-use crate::{
-    model::{ErrKind, Failure, Phase, ResinError},
-    proxy::{entry::Entry, flaw::Flaw, headers},
-};
+use super::{body::ProxyBody, entry::Entry, flaw::Flaw, headers, message::Response};
+use crate::model::{ErrKind, Failure, Phase, ResinError};
 
 /// The answer for `error`. `failure` is that of the last attempt, where one was made.
-pub(crate) fn refuse(error: ResinError, entry: Entry, failure: Option<&Failure>) -> Response<ProxyBody> {
+pub(crate) fn refuse(error: ResinError, entry: Entry, failure: Option<&Failure>) -> Response {
     let mut text = sentence(error).to_owned();
     if let Some(failure) = failure {
         text = format!("{text} ({}, {}: {})", failure.phase, failure.kind, failure.message);
     }
     text.push('\n');
-    let mut response = Response::new(ProxyBody::text(text));
-    *response.status_mut() = status(error, entry);
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(TEXT));
-    headers.insert("x-resin-error", HeaderValue::from_static(error.as_str()));
+    let mut response = Response::new(status(error, entry), ProxyBody::text(text));
+    let fields = &mut response.fields;
+    fields.push("content-type", TEXT);
+    fields.push("x-resin-error", error.as_str().as_bytes());
     let proxy_status = format!("resin; error={}", proxy_status(error, failure));
-    if let Ok(value) = HeaderValue::from_str(&proxy_status) {
-        headers.insert("proxy-status", value);
-    }
-    if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
-        let challenge = HeaderValue::from_static("Basic realm=\"Resin\"");
-        response.headers_mut().insert(PROXY_AUTHENTICATE, challenge);
+    fields.push("proxy-status", proxy_status.as_bytes());
+    if response.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+        fields.push("proxy-authenticate", b"Basic realm=\"Resin\"");
     }
     response
 }
 
 /// The answer to what is no HTTP that could be passed on. What follows it on the connection is not read.
-pub(crate) fn flawed(flaw: &Flaw) -> Response<ProxyBody> {
-    let mut response = Response::new(ProxyBody::text(format!("{}\n", flaw.sentence)));
-    *response.status_mut() = flaw.status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(TEXT));
-    headers.insert("proxy-status", HeaderValue::from_static(flaw_status(flaw)));
+pub(crate) fn flawed(flaw: &Flaw) -> Response {
+    let mut response = Response::new(flaw.status, ProxyBody::text(format!("{}\n", flaw.sentence)));
+    let fields = &mut response.fields;
+    fields.push("content-type", TEXT);
+    fields.push("proxy-status", flaw_status(flaw).as_bytes());
     if let Some(code) = flaw.code {
-        headers.insert("x-resin-error", HeaderValue::from_static(code.as_str()));
+        fields.push("x-resin-error", code.as_str().as_bytes());
     }
-    headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    response
+    response.closing()
 }
 
 /// The same as it goes over HTTP/1.1.
 pub(crate) fn flawed_bytes(flaw: &Flaw) -> BytesMut {
-    let (mut head, body) = flawed(flaw).into_parts();
-    head.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.size_hint().lower()));
+    let Response { status, mut fields, .. } = flawed(flaw);
+    let text = format!("{}\n", flaw.sentence);
+    fields.push("content-length", text.len().to_string().as_bytes());
     let mut bytes = BytesMut::new();
-    headers::write_head(&mut bytes, head.status, &head.headers);
-    bytes.extend_from_slice(format!("{}\n", flaw.sentence).as_bytes());
+    headers::write_head(&mut bytes, status, &fields);
+    bytes.extend_from_slice(text.as_bytes());
     bytes
 }
 
@@ -67,7 +55,7 @@ fn flaw_status(flaw: &Flaw) -> &'static str {
     }
 }
 
-const TEXT: &str = "text/plain; charset=utf-8";
+const TEXT: &[u8] = b"text/plain; charset=utf-8";
 
 /// The code for a request whose last attempt failed like this.
 pub(crate) fn code(failure: Option<&Failure>, entry: Entry) -> ResinError {

@@ -14,7 +14,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::{
     io::{AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -27,7 +27,10 @@ use super::{
     http1::{HeadLimits, Inbound},
     roster::Ticket,
 };
-use crate::upstream::{Bell, Counted, Interim, Wire};
+use crate::{
+    model::Fields,
+    upstream::{Bell, Counted, Interim, Wire},
+};
 
 /// How long, and for how much, a connection is still read after a last answer, so that the answer arrives.
 const LINGER: Duration = Duration::from_secs(2);
@@ -204,7 +207,7 @@ impl Client {
 }
 
 impl Interim for Client {
-    fn relay(&self, status: StatusCode, fields: &HeaderMap) {
+    fn relay(&self, status: StatusCode, fields: &Fields) {
         self.say_ahead(|ahead| headers::write_interim(ahead, status, fields));
     }
 }

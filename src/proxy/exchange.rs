@@ -3,12 +3,9 @@
 //! Who is asking, in which platform, for what; then through the platform's nodes until one answers; then the answer.
 //! Nothing of the body is read before an upstream connection has taken the head.
 
-use std::sync::Arc;
+use std::{str, sync::Arc};
 
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version,
-    header::{ALLOW, CONNECTION, CONTENT_LENGTH, HOST, MAX_FORWARDS, UPGRADE},
-};
+use http::{HeaderMap, Method, StatusCode, Version};
 
 use super::{
     answer,
@@ -18,6 +15,7 @@ use super::{
     flaw::Flaw,
     headers::{self, Onward},
     identity::Identity,
+    message::{Request, Response},
     recording::{Outcome, Recording},
     roster::TunnelTicket,
     service::Served,
@@ -26,37 +24,35 @@ use super::{
     worker::Worker,
 };
 use crate::{
-    model::{ErrKind, Phase, ResinError, Stage},
+    model::{ErrKind, Name, Phase, ResinError, Stage},
     retry::{Answer, Ended, Exchange, Plan, carry},
     routing,
-    upstream::{AnswerBody, ClientBody, Fault, Interim, Unsent, Upload},
+    upstream::{AnswerBody, AnswerHead, Fault, Interim, Unsent, Upload, has_token},
 };
 
 /// Answers a forward or reverse request.
 pub(crate) async fn serve(
     worker: &Arc<Worker>,
     client: &Arc<Client>,
-    mut request: Request<Option<ClientBody>>,
+    mut request: Request,
     entry: Entry,
 ) -> Served {
     let mut recording = Recording::begin(worker, client, &request, entry);
-    if request.uri().path() == "*" {
-        return last_hop(request.method(), recording).into();
+    if request.uri.path() == "*" {
+        return last_hop(&request.method, recording).into();
     }
     let (pool, target) = match route(worker, &request, entry, &mut recording) {
         Ok(route) => route,
         Err(error) => return refuse(recording, error, entry).into(),
     };
-    match hops_left(request.method(), request.headers()) {
-        Some(0) => return last_hop(request.method(), recording).into(),
-        Some(left) => {
-            request.headers_mut().insert(MAX_FORWARDS, HeaderValue::from(left - 1));
-        }
+    match hops_left(&request) {
+        Some(0) => return last_hop(&request.method, recording).into(),
+        Some(left) => request.fields.set("max-forwards", (left - 1).to_string().as_bytes()),
         None => {}
     }
     let asked = upgrade_asked(&request);
-    let method = request.method().clone();
-    let (old, http2) = (request.version() == Version::HTTP_10, request.version() == Version::HTTP_2);
+    let method = request.method.clone();
+    let (old, http2) = (request.version == Version::HTTP_10, request.version == Version::HTTP_2);
     let ticket = match &asked {
         Some(_) => match worker.roster.admit_tunnel() {
             Some(ticket) => Some(ticket),
@@ -65,9 +61,8 @@ pub(crate) async fn serve(
         None => None,
     };
     // HTTP/1.0 has no interim answers, and hyper lets none through for HTTP/2.
-    let interim = (request.version() == Version::HTTP_11).then(|| Arc::clone(client) as Arc<dyn Interim>);
-    let mut request = outgoing(request, &target, entry, asked, &mut recording);
-    request.interim = interim;
+    let interim = (!old && !http2).then(|| Arc::clone(client) as Arc<dyn Interim>);
+    let request = outgoing(request, &target, entry, asked.as_deref(), interim, &mut recording);
 
     let (round_trip, copy) = stages(entry);
     let exchange = Exchange {
@@ -97,7 +92,7 @@ pub(crate) async fn serve(
         port: target.destination.authority.port,
     };
     match carry(&exchange, request, &plan, &mut recording.trail).await {
-        Ok(answer) if answer.answered.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+        Ok(answer) if answer.answered.head.status == StatusCode::SWITCHING_PROTOCOLS => {
             switch(worker, answer, ticket, recording, entry)
         }
         Ok(answer) => stream(worker, client, answer, recording, copy, old).into(),
@@ -120,31 +115,31 @@ pub(crate) async fn serve(
 const BROKEN_OFF: &str = "the request's body broke off or is not framed as it should be";
 
 /// The client left, or its body broke off: nobody else is to blame. Only one that `listens` reads this.
-fn broken_off(mut recording: Box<Recording>, flaw: &Flaw, listens: bool) -> Response<ProxyBody> {
+fn broken_off(mut recording: Box<Recording>, flaw: &Flaw, listens: bool) -> Response {
     let response = answer::flawed(flaw);
     if listens {
-        recording.status(response.status().as_u16());
+        recording.status(response.status.as_u16());
     }
     response
 }
 
 /// How many more proxies may pass this on (RFC 9110, section 7.6.2).
-fn hops_left(method: &Method, headers: &HeaderMap) -> Option<u64> {
-    if *method != Method::OPTIONS && *method != Method::TRACE {
+fn hops_left(request: &Request) -> Option<u64> {
+    if request.method != Method::OPTIONS && request.method != Method::TRACE {
         return None;
     }
-    let value = headers.get(MAX_FORWARDS)?.to_str().ok()?;
+    let value = str::from_utf8(request.fields.get(Name::MaxForwards)?).ok()?;
     value.bytes().all(|byte| byte.is_ascii_digit()).then(|| value.parse().ok())?
 }
 
 /// The request is for this proxy itself. There is nothing to tell about it but that it is there.
-fn last_hop(method: &Method, mut recording: Box<Recording>) -> Response<ProxyBody> {
-    let mut response = Response::new(ProxyBody::empty());
+fn last_hop(method: &Method, mut recording: Box<Recording>) -> Response {
+    let mut response = Response::new(StatusCode::OK, ProxyBody::empty());
     if *method != Method::OPTIONS {
-        *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("OPTIONS"));
+        response.status = StatusCode::METHOD_NOT_ALLOWED;
+        response.fields.push("allow", b"OPTIONS");
     }
-    recording.status(response.status().as_u16());
+    recording.status(response.status.as_u16());
     recording.ended(Outcome::Whole);
     response
 }
@@ -152,18 +147,17 @@ fn last_hop(method: &Method, mut recording: Box<Recording>) -> Response<ProxyBod
 /// Credentials, then platform, then target.
 fn route(
     worker: &Worker,
-    request: &Request<Option<ClientBody>>,
+    request: &Request,
     entry: Entry,
     recording: &mut Recording,
 ) -> Result<(Arc<routing::Pool>, Target), ResinError> {
-    let reverse = (entry == Entry::Reverse).then(|| ReversePath::split(request.uri()));
+    let reverse = (entry == Entry::Reverse).then(|| ReversePath::split(&request.uri));
     let identity = match &reverse {
-        None => Identity::of_proxy(request.headers(), &worker.token)?,
+        None => Identity::of_proxy(&request.fields, &worker.token)?,
         Some(path) => {
             let mut identity = path.identity(&worker.token)?;
-            if let Some(account) = request.headers().get(&ACCOUNT).filter(|value| !value.is_empty()) {
-                let account =
-                    std::str::from_utf8(account.as_bytes()).map_err(|_| ResinError::AccountRejected)?;
+            if let Some(account) = request.fields.get(Name::ResinAccount).filter(|value| !value.is_empty()) {
+                let account = str::from_utf8(account).map_err(|_| ResinError::AccountRejected)?;
                 account.clone_into(&mut identity.account);
             }
             identity
@@ -171,7 +165,7 @@ fn route(
     };
     let pool = recording.asked_by(identity)?;
     let target = match &reverse {
-        None => target::forward(request)?,
+        None => target::forward(&request.uri, request.pathless)?,
         Some(path) => path.target()?,
     };
     recording.aimed_at(&target.destination.authority, target.host(), Some(target.url()));
@@ -182,23 +176,21 @@ fn route(
 }
 
 /// An upgrade that can be carried: not over HTTP/2, and not to another version of HTTP.
-fn upgrade_asked(request: &Request<Option<ClientBody>>) -> Option<HeaderValue> {
-    let asked = headers::upgrade(request.headers()).filter(|_| request.version() == Version::HTTP_11)?;
-    let http = asked
-        .to_str()
-        .is_ok_and(|text| text.split(',').any(|token| token.trim().eq_ignore_ascii_case("h2c")));
-    (!http).then_some(asked)
+fn upgrade_asked(request: &Request) -> Option<Vec<u8>> {
+    let asked = headers::upgrade(&request.fields).filter(|_| request.version == Version::HTTP_11)?;
+    (!has_token(asked, b"h2c")).then(|| asked.to_owned())
 }
 
 /// The request as the upstream is to see it, the body in its slot.
 fn outgoing(
-    request: Request<Option<ClientBody>>,
+    request: Request,
     target: &Target,
     entry: Entry,
-    upgrade: Option<HeaderValue>,
+    upgrade: Option<&[u8]>,
+    interim: Option<Arc<dyn Interim>>,
     recording: &mut Recording,
 ) -> Box<Unsent> {
-    let (mut head, body) = request.into_parts();
+    let Request { method, version, mut fields, body, .. } = request;
     let (onward, clean_trailers): (Onward, fn(&mut HeaderMap)) = match entry {
         Entry::Reverse => {
             (Onward::ReverseRequest, |fields| headers::clean_trailers(fields, Onward::ReverseRequest))
@@ -207,22 +199,18 @@ fn outgoing(
             (Onward::ForwardRequest, |fields| headers::clean_trailers(fields, Onward::ForwardRequest))
         }
     };
-    headers::clean(&mut head.headers, onward);
-    if head.version == Version::HTTP_2 {
-        headers::join_cookies(&mut head.headers);
+    headers::clean(&mut fields, onward);
+    if version == Version::HTTP_2 {
+        headers::join_cookies(&mut fields);
     }
-    head.headers.insert(HOST, target.host.clone());
     if let Some(protocol) = upgrade {
-        headers::ask_upgrade(&mut head.headers, protocol);
+        headers::ask_upgrade(&mut fields, protocol);
     }
     let upload = body.and_then(|body| Upload::new(body, clean_trailers));
     recording.upload.clone_from(&upload);
-    let uri = http::Uri::from(target.path.clone());
-    Box::new(Unsent { method: head.method, uri, headers: head.headers, upload, interim: None })
+    let (path, host) = (target.path.clone(), target.host.clone());
+    Box::new(Unsent { method, path, host, fields, upload, interim })
 }
-
-/// A name is looked up faster when it is made once.
-static ACCOUNT: HeaderName = HeaderName::from_static("x-resin-account");
 
 fn stages(entry: Entry) -> (Stage, Stage) {
     match entry {
@@ -239,19 +227,19 @@ fn stream(
     mut recording: Box<Recording>,
     copy: Stage,
     old: bool,
-) -> Response<ProxyBody> {
+) -> Response {
     let Answer { answered, key } = answer;
-    let (mut head, ()) = answered.response.into_parts();
-    head.version = Version::HTTP_11;
-    headers::clean(&mut head.headers, Onward::Response);
-    if head.status == StatusCode::NO_CONTENT {
+    let AnswerHead { status, reason, mut fields } = answered.head;
+    headers::clean(&mut fields, Onward::Response);
+    if status == StatusCode::NO_CONTENT {
         // It would promise a body that cannot come (RFC 9110, section 8.6).
-        head.headers.remove(CONTENT_LENGTH);
+        fields.remove(Name::ContentLength);
     }
-    recording.status(head.status.as_u16());
+    recording.status(status.as_u16());
     let pool = Arc::clone(&worker.pool);
     let body = AnswerBody::new(answered.connection, pool, key);
-    Response::from_parts(head, ProxyBody::answer(body, recording, copy, Arc::clone(client), old))
+    let body = ProxyBody::answer(body, recording, copy, Arc::clone(client), old);
+    Response { status, reason, fields, body }
 }
 
 /// The upstream switches protocols: from here on it is a tunnel, if that was asked for.
@@ -262,8 +250,8 @@ fn switch(
     mut recording: Box<Recording>,
     entry: Entry,
 ) -> Served {
-    let (mut head, ()) = answer.answered.response.into_parts();
-    let protocol = head.headers.get(UPGRADE).cloned();
+    let AnswerHead { status, reason, mut fields } = answer.answered.head;
+    let protocol = fields.get(Name::Upgrade).map(<[u8]>::to_owned);
     let link = answer.answered.connection.into_upgraded();
     let (Some(ticket), Some(protocol), Some((link, early))) = (asked, protocol, link) else {
         let fault = Fault::new(Phase::ResponseHead, ErrKind::ProtocolError, "a 101 that nobody asked for");
@@ -271,20 +259,18 @@ fn switch(
         let error = ResinError::UpstreamRequestFailed;
         return refuse(recording, error, entry).into();
     };
-    headers::clean(&mut head.headers, Onward::Response);
-    headers::ask_upgrade(&mut head.headers, protocol);
-    recording.status(StatusCode::SWITCHING_PROTOCOLS.as_u16());
+    headers::clean(&mut fields, Onward::Response);
+    headers::ask_upgrade(&mut fields, &protocol);
+    recording.status(status.as_u16());
     let kind = tunnel::Kind::Upgrade(stages(entry).1);
     let tunnel = Tunnel::new(worker, link.with_early(early), recording, kind, ticket);
-    Served { response: Response::from_parts(head, ProxyBody::empty()), tunnel: Some(Box::new(tunnel)) }
+    let response = Response { status, reason, fields, body: ProxyBody::empty() };
+    Served { response, tunnel: Some(Box::new(tunnel)) }
 }
 
-fn refuse(mut recording: Box<Recording>, error: ResinError, entry: Entry) -> Response<ProxyBody> {
-    let mut response = answer::refuse(error, entry, recording.trail.failure.as_ref());
-    if entry == Entry::Forward && error == ResinError::InvalidHost {
-        // Whoever writes such a target may mean something else by what follows it.
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    recording.refused(error, response.status().as_u16());
-    response
+fn refuse(mut recording: Box<Recording>, error: ResinError, entry: Entry) -> Response {
+    let response = answer::refuse(error, entry, recording.trail.failure.as_ref());
+    recording.refused(error, response.status.as_u16());
+    // Whoever writes such a target may mean something else by what follows it.
+    if entry == Entry::Forward && error == ResinError::InvalidHost { response.closing() } else { response }
 }

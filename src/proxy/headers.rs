@@ -1,20 +1,19 @@
 //! What may pass in a head, and what belongs to one hop alone (RFC 9110, section 7.6.1).
 
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
 use http::{
-    HeaderMap, HeaderName, HeaderValue, StatusCode, Uri,
+    HeaderMap, HeaderName, StatusCode, Uri,
     header::{
-        AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
-        CONTENT_TYPE, COOKIE, HOST, MAX_FORWARDS, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+        AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HOST,
+        MAX_FORWARDS, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING,
     },
 };
 
 use super::flaw::Flaw;
-use crate::{model::Authority, upstream::has_token};
-
-/// Reverse requests come from clients that do not know of a proxy: what others said of their identity stays here.
-const FORWARDING_IDENTITY: [&str; 6] =
-    ["forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip"];
+use crate::{
+    model::{Authority, Fields, Name},
+    upstream::has_token,
+};
 
 /// Where a head goes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,27 +23,25 @@ pub(crate) enum Onward {
     Response,
 }
 
-/// Whether `Connection` asks for an upgrade, and to what.
-pub(crate) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
-    let asked = headers.get(UPGRADE)?;
-    says(headers, &CONNECTION, "upgrade").then(|| asked.clone())
+/// What `Upgrade` asks for, where `Connection` says that it is meant.
+pub(crate) fn upgrade(fields: &Fields) -> Option<&[u8]> {
+    fields.get(Name::Upgrade).filter(|_| says(fields, Name::Connection, "upgrade"))
 }
 
 /// What makes a head of HTTP/2 say two things, or nothing certain (RFC 9113, section 8.3.1).
-pub(crate) fn flaw(uri: &Uri, headers: &HeaderMap) -> Option<Flaw> {
-    let mut hosts = headers.get_all(HOST).iter();
+pub(crate) fn flaw(uri: &Uri, fields: &Fields) -> Option<Flaw> {
+    let mut hosts = fields.all(Name::Host);
     let host = hosts.next();
     if hosts.next().is_some() {
         return Some(Flaw::host("there is more than one Host"));
     }
-    if headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some() {
+    if fields.all(Name::ContentLength).nth(1).is_some() {
         return Some(Flaw::malformed("there is more than one Content-Length"));
     }
     if uri.path_and_query().is_some_and(|path| path.as_str().starts_with('?')) {
         return Some(Flaw::path("the :path does not begin with a slash"));
     }
-    let authority = uri.authority().map(|authority| authority.as_str().as_bytes());
-    match (authority, host.map(HeaderValue::as_bytes)) {
+    match (uri.authority().map(|authority| authority.as_str().as_bytes()), host) {
         (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => {
             Some(Flaw::host("the Host is not the :authority"))
         }
@@ -57,25 +54,22 @@ pub(crate) fn flaw(uri: &Uri, headers: &HeaderMap) -> Option<Flaw> {
 }
 
 /// Removes what belongs to this hop, and what is nobody's business further on.
-pub(crate) fn clean(headers: &mut HeaderMap, onward: Onward) {
-    let mut unwanted: Vec<HeaderName> =
-        headers.keys().filter(|name| !passes(name.as_str(), onward)).cloned().collect();
-    let trailers = onward != Onward::Response && unwanted.contains(&TE) && says(headers, &TE, "trailers");
-    if unwanted.contains(&CONNECTION) {
-        unwanted.extend(connection_named(headers));
-    }
-    for name in &unwanted {
-        headers.remove(name);
-    }
+pub(crate) fn clean(fields: &mut Fields, onward: Onward) {
+    let trailers = onward != Onward::Response && says(fields, Name::Te, "trailers");
+    let named = named_by_connection(fields);
+    fields.retain(|field| {
+        passes(field.name, onward) && !named.iter().any(|name| field.written.eq_ignore_ascii_case(name))
+    });
     if trailers {
-        headers.insert(TE, HeaderValue::from_static("trailers"));
-        headers.insert(CONNECTION, HeaderValue::from_static("te"));
+        fields.push("te", b"trailers");
+        fields.push("connection", b"te");
     }
 }
 
 /// Removes from trailers what may not pass in a head, and what has no place behind a body.
 pub(crate) fn clean_trailers(trailers: &mut HeaderMap, onward: Onward) {
-    let passes = |name: &HeaderName| passes(name.as_str(), onward) && !NO_TRAILERS.contains(name);
+    let passes =
+        |name: &HeaderName| passes(Name::of(name.as_str().as_bytes()), onward) && !NO_TRAILERS.contains(name);
     let unwanted: Vec<HeaderName> = trailers.keys().filter(|name| !passes(name)).cloned().collect();
     for name in &unwanted {
         trailers.remove(name);
@@ -99,72 +93,70 @@ const NO_TRAILERS: [HeaderName; 12] = [
 ];
 
 /// HTTP/2 may split a cookie into crumbs; HTTP/1.1 knows one field only (RFC 9113, section 8.2.3).
-pub(crate) fn join_cookies(headers: &mut HeaderMap) {
-    let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
-    if crumbs.len() > 1
-        && let Ok(whole) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
-    {
-        headers.insert(COOKIE, whole);
+pub(crate) fn join_cookies(fields: &mut Fields) {
+    let crumbs: Vec<&[u8]> = fields.all(Name::Cookie).collect();
+    if crumbs.len() > 1 {
+        let whole = crumbs.join(&b"; "[..]);
+        fields.set("cookie", &whole);
     }
 }
 
 /// An interim answer's head as it goes over HTTP/1.1. It has no body, so it promises none (RFC 9110, section 8.6).
-pub(crate) fn write_interim(to: &mut BytesMut, status: StatusCode, fields: &HeaderMap) {
+pub(crate) fn write_interim(to: &mut BytesMut, status: StatusCode, fields: &Fields) {
     let mut fields = fields.clone();
     clean(&mut fields, Onward::Response);
-    fields.remove(CONTENT_LENGTH);
+    fields.remove(Name::ContentLength);
     write_head(to, status, &fields);
 }
 
 /// An answer's head as it goes over HTTP/1.1.
-pub(crate) fn write_head(to: &mut BytesMut, status: StatusCode, fields: &HeaderMap) {
-    to.extend_from_slice(
+pub(crate) fn write_head(to: &mut BytesMut, status: StatusCode, fields: &Fields) {
+    to.put_slice(
         format!("HTTP/1.1 {} {}\r\n", status.as_u16(), status.canonical_reason().unwrap_or("")).as_bytes(),
     );
-    for (name, value) in fields {
-        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
-            to.extend_from_slice(part);
-        }
-    }
-    to.extend_from_slice(b"\r\n");
+    fields.write(to, |_| true);
+    to.put_slice(b"\r\n");
 }
 
 /// Asks the next hop for the same upgrade.
-pub(crate) fn ask_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
-    headers.insert(UPGRADE, protocol);
-    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+pub(crate) fn ask_upgrade(fields: &mut Fields, protocol: &[u8]) {
+    fields.set("upgrade", protocol);
+    fields.set("connection", b"upgrade");
 }
 
-fn passes(name: &str, onward: Onward) -> bool {
+fn passes(name: Name, onward: Onward) -> bool {
     match name {
-        "connection"
-        | "keep-alive"
-        | "proxy-connection"
-        | "te"
-        | "transfer-encoding"
-        | "upgrade"
-        | "proxy-authenticate"
-        | "proxy-authorization"
-        | "proxy-authentication-info" => false,
+        Name::Connection
+        | Name::KeepAlive
+        | Name::ProxyConnection
+        | Name::Te
+        | Name::TransferEncoding
+        | Name::Upgrade
+        | Name::ProxyAuthenticate
+        | Name::ProxyAuthorization
+        | Name::ProxyAuthenticationInfo
+        | Name::Resin
+        | Name::ResinAccount => false,
         // Each attempt tells its own where the upstream is to know; otherwise the trace ends here.
-        "traceparent" | "tracestate" if onward != Onward::Response => false,
-        name if name.starts_with("x-resin-") => false,
-        name if onward == Onward::ReverseRequest => {
-            !name.starts_with("x-forwarded-") && !FORWARDING_IDENTITY.contains(&name)
-        }
+        Name::Traceparent | Name::Tracestate => onward == Onward::Response,
+        // The target's is written instead.
+        Name::Host => onward == Onward::Response,
+        // Reverse requests come from clients that do not know of a proxy: what others said of their identity stays here.
+        Name::Forwarding => onward != Onward::ReverseRequest,
         _ => true,
     }
 }
 
-fn connection_named(headers: &HeaderMap) -> Vec<HeaderName> {
-    let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+/// What else belongs to this hop, as `Connection` says.
+fn named_by_connection(fields: &Fields) -> Vec<Vec<u8>> {
+    let lists = fields.all(Name::Connection);
     // What it mostly says names nothing that would pass.
-    let values = values.filter(|value| !matches!(*value, "keep-alive" | "Keep-Alive" | "close"));
-    values.flat_map(|value| value.split(',')).filter_map(|token| token.trim().parse().ok()).collect()
+    let lists = lists.filter(|list| !matches!(*list, b"keep-alive" | b"Keep-Alive" | b"close"));
+    lists.flat_map(|list| list.split(|byte| *byte == b',')).map(|name| name.trim_ascii().to_vec()).collect()
 }
 
-fn says(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
-    headers.get_all(name).iter().any(|value| has_token(value.as_bytes(), token.as_bytes()))
+fn says(fields: &Fields, name: Name, token: &str) -> bool {
+    fields.all(name).any(|value| has_token(value, token.as_bytes()))
 }
 
 #[cfg(test)]
@@ -172,20 +164,19 @@ mod tests {
     use super::*;
 
     fn cleaned(fields: &[(&str, &str)], onward: Onward) -> Vec<String> {
-        let mut headers = HeaderMap::new();
+        let mut head = Fields::default();
         for (name, value) in fields {
-            headers.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+            head.push(name, value.as_bytes());
         }
-        clean(&mut headers, onward);
-        let mut names: Vec<String> = headers.keys().map(ToString::to_string).collect();
-        names.sort();
-        names
+        clean(&mut head, onward);
+        head.iter().map(|field| String::from_utf8_lossy(field.written).into_owned()).collect()
     }
 
     #[test]
     fn what_belongs_to_one_hop_goes_no_further() {
         let fields = [
             ("connection", "close, X-Private"),
+            ("host", "h"),
             ("x-private", "1"),
             ("keep-alive", "1"),
             ("proxy-authorization", "x"),
@@ -203,7 +194,7 @@ mod tests {
 
     #[test]
     fn trailers_are_asked_for_where_the_client_did() {
-        assert_eq!(cleaned(&[("te", "deflate, Trailers")], Onward::ForwardRequest), ["connection", "te"]);
+        assert_eq!(cleaned(&[("te", "deflate, Trailers")], Onward::ForwardRequest), ["te", "connection"]);
         assert!(cleaned(&[("te", "trailers")], Onward::Response).is_empty());
     }
 }

@@ -17,7 +17,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{HeaderValue, Method, header::CONNECTION};
+use http::Method;
 use http_body_util::BodyExt;
 
 use self::{
@@ -129,9 +129,9 @@ fn poll_next(worker: &Worker, client: &Client, cx: &mut Context<'_>) -> Poll<Nex
 async fn one(worker: &Arc<Worker>, client: &Arc<Client>, head: Head) -> Then {
     let busy = client.begin();
     client.hang_up.silence();
-    let Head { request, manner } = head;
-    let asked = Asked { manner, head_only: *request.method() == Method::HEAD };
-    let body = {
+    let Head { mut request, manner } = head;
+    let asked = Asked { manner, head_only: request.method == Method::HEAD };
+    request.body = {
         let (number, over) = {
             let inbound = client.inbound();
             (inbound.begun, inbound.is_body_over(inbound.begun))
@@ -139,22 +139,21 @@ async fn one(worker: &Arc<Worker>, client: &Arc<Client>, head: Head) -> Then {
         let expects = manner.expects_continue;
         (!over).then(|| RequestBody::new(Arc::clone(client), number, expects).boxed_unsync())
     };
-    let mut service = pin!(service::serve(worker, client, request.map(|()| body)));
+    let mut service = pin!(service::serve(worker, client, request));
     let served = poll_fn(|cx| match service.as_mut().poll(cx) {
         Poll::Ready(served) => Poll::Ready(Some(served)),
         Poll::Pending => poll_lost(worker, client, cx).map(|()| None),
     });
     let Some(Served { mut response, tunnel }) = served.await else { return Then::End };
     if manner.asks_tunnel && tunnel.is_none() && client.inbound().refuse_tunnel() {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        response = response.closing();
     }
     // Nobody wants the rest of a body whose request is answered already.
     let unwanted =
-        response.body().is_own() && !poll_fn(|cx| Poll::Ready(client.inbound().pass_over_body(cx))).await;
+        response.body.is_own() && !poll_fn(|cx| Poll::Ready(client.inbound().pass_over_body(cx))).await;
     let keeps = manner.keeps && !unwanted && !worker.drain.has_begun();
 
-    let mut answer =
-        Answer::begin(response.map(|body| body.of(busy)), asked, keeps, client, tunnel.is_some());
+    let mut answer = Answer::begin(response, busy, asked, keeps, client, tunnel.is_some());
     // Watches the last bytes: nothing else does when the body is over.
     let mut last: Option<(Arc<Pulse>, usize)> = None;
     let whole = poll_fn(|cx| match answer.poll(cx) {

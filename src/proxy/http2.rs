@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::{HeaderName, HeaderValue, Method};
 use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
@@ -25,12 +25,17 @@ use super::{
     body::ProxyBody,
     client::Client,
     downstream::Downstream,
-    headers, refusal,
+    headers,
+    message::{Request, Response},
+    refusal,
     roster::Due,
     service::{self, Served},
     worker::Worker,
 };
-use crate::upstream::{BrokenOff, Counted};
+use crate::{
+    model::Fields,
+    upstream::{BrokenOff, Counted},
+};
 
 /// What a client begins with that speaks HTTP/2 without being asked (RFC 9113, section 3.4).
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -81,21 +86,42 @@ pub(super) async fn speak(worker: Arc<Worker>, client: Arc<Client>) {
 async fn answer_one(
     worker: Arc<Worker>,
     client: Arc<Client>,
-    mut request: Request<Incoming>,
-) -> Result<Response<ProxyBody>, Infallible> {
+    mut request: http::Request<Incoming>,
+) -> Result<http::Response<ProxyBody>, Infallible> {
     let busy = client.begin();
-    if let Some(flaw) = headers::flaw(request.uri(), request.headers()) {
-        let refused = refusal::answer(&worker, &client, &request, &flaw);
-        return Ok(refused.map(|body| body.of(busy)));
-    }
     let on_upgrade = (request.method() == Method::CONNECT).then(|| hyper::upgrade::on(&mut request));
-    let request =
-        request.map(|body| (!body.is_end_stream()).then(|| body.map_err(|_| BrokenOff).boxed_unsync()));
+    let request = incoming(request);
+    if let Some(flaw) = headers::flaw(&request.uri, &request.fields) {
+        return Ok(outgoing(refusal::answer(&worker, &client, &request, &flaw)).map(|body| body.of(busy)));
+    }
     let Served { response, tunnel } = service::serve(&worker, &client, request).await;
     if let Some((tunnel, on_upgrade)) = tunnel.zip(on_upgrade) {
         tunnel.begin(Downstream::Awaited(on_upgrade, client.begin()));
     }
-    Ok(response.map(|body| body.of(busy)))
+    Ok(outgoing(response).map(|body| body.of(busy)))
+}
+
+fn incoming(request: http::Request<Incoming>) -> Request {
+    let (head, body) = request.into_parts();
+    let mut fields = Fields::with_room(head.headers.len());
+    for (name, value) in &head.headers {
+        fields.push(name.as_str(), value.as_bytes());
+    }
+    let body = (!body.is_end_stream()).then(|| body.map_err(|_| BrokenOff).boxed_unsync());
+    Request { method: head.method, uri: head.uri, pathless: false, version: head.version, fields, body }
+}
+
+fn outgoing(response: Response) -> http::Response<ProxyBody> {
+    let mut answer = http::Response::new(response.body);
+    *answer.status_mut() = response.status;
+    for field in response.fields.iter() {
+        // What came as a field can go as one.
+        let name = HeaderName::from_bytes(field.written);
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(field.value)) {
+            answer.headers_mut().append(name, value);
+        }
+    }
+    answer
 }
 
 /// The connection with what was read of it in front.

@@ -1,14 +1,12 @@
 //! Who is asking: credentials to platform and account.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, str};
 
+use crate::model::{DEFAULT_PLATFORM, Fields, MAX_ACCOUNT_BYTES, Name, ResinError, Secret};
 use base64::{
     Engine as _, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
-use http::{HeaderMap, HeaderValue, header::PROXY_AUTHORIZATION};
-
-use crate::model::{DEFAULT_PLATFORM, MAX_ACCOUNT_BYTES, ResinError, Secret};
 
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
@@ -38,8 +36,8 @@ impl Identity {
     }
 
     /// What `Proxy-Authorization` says, with its token checked.
-    pub(crate) fn of_proxy(headers: &HeaderMap, token: &Secret) -> Result<Self, ResinError> {
-        let mut values = headers.get_all(PROXY_AUTHORIZATION).iter();
+    pub(crate) fn of_proxy(fields: &Fields, token: &Secret) -> Result<Self, ResinError> {
+        let mut values = fields.all(Name::ProxyAuthorization);
         let Some(value) = values.next() else {
             return if token.is_empty() { Ok(Self::parse("")) } else { Err(ResinError::AuthRequired) };
         };
@@ -62,8 +60,8 @@ impl Identity {
 }
 
 /// RFC 7617: the scheme in any case, then base64.
-fn basic(value: &HeaderValue) -> Option<String> {
-    let text = value.to_str().ok()?;
+fn basic(value: &[u8]) -> Option<String> {
+    let text = str::from_utf8(value).ok()?;
     let (scheme, encoded) = text.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;
@@ -78,10 +76,10 @@ mod tests {
     use super::*;
 
     fn of(credentials: &str, token: &str) -> Result<(String, String), ResinError> {
-        let mut headers = HeaderMap::new();
+        let mut fields = Fields::default();
         let value = format!("Basic {}", STANDARD.encode(credentials));
-        headers.insert(PROXY_AUTHORIZATION, value.parse().unwrap());
-        Identity::of_proxy(&headers, &Secret::new(token))
+        fields.push("proxy-authorization", value.as_bytes());
+        Identity::of_proxy(&fields, &Secret::new(token))
             .map(|identity| (identity.platform.into_owned(), identity.account))
     }
 
@@ -109,11 +107,11 @@ mod tests {
     #[test]
     fn missing_or_malformed_credentials_are_asked_for_and_a_wrong_token_fails() {
         let token = Secret::new("tok");
-        assert_eq!(Identity::of_proxy(&HeaderMap::new(), &token), Err(ResinError::AuthRequired));
+        assert_eq!(Identity::of_proxy(&Fields::default(), &token), Err(ResinError::AuthRequired));
         for value in ["Basic", "Basic !!!", "Bearer dG9r", "Basic bm9jb2xvbg==", "Basic /w=="] {
-            let mut headers = HeaderMap::new();
-            headers.insert(PROXY_AUTHORIZATION, value.parse().unwrap());
-            assert_eq!(Identity::of_proxy(&headers, &token), Err(ResinError::AuthRequired), "{value}");
+            let mut fields = Fields::default();
+            fields.push("proxy-authorization", value.as_bytes());
+            assert_eq!(Identity::of_proxy(&fields, &token), Err(ResinError::AuthRequired), "{value}");
         }
         assert_eq!(of("Nimbus:wrong", "tok"), Err(ResinError::AuthFailed));
         assert_eq!(of("Nimbus:", "tok"), Err(ResinError::AuthFailed));

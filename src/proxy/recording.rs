@@ -9,11 +9,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::{Method, Request, StatusCode};
+use http::{Method, StatusCode};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{client::Client, entry::Entry, identity::Identity, worker::Worker};
+use super::{client::Client, entry::Entry, identity::Identity, message::Request, worker::Worker};
 use crate::{
     drain,
     model::{Authority, ErrKind, Failure, Host, ProxyType, ResinError, Verdict},
@@ -76,19 +76,14 @@ pub(crate) enum Outcome {
 }
 
 impl Recording {
-    pub(crate) fn begin<B>(
-        worker: &Arc<Worker>,
-        client: &Client,
-        request: &Request<B>,
-        entry: Entry,
-    ) -> Box<Self> {
+    pub(crate) fn begin(worker: &Arc<Worker>, client: &Client, request: &Request, entry: Entry) -> Box<Self> {
         let started_at = SystemTime::now();
         let name = match entry {
             Entry::Connect => SpanName::Connect,
             Entry::Forward => SpanName::Forward,
             Entry::Reverse => SpanName::Reverse,
         };
-        let span = worker.tracing.request(request.headers(), name, request.method(), started_at);
+        let span = worker.tracing.request(&request.fields, name, &request.method, started_at);
         let record = Record {
             id: record_id(started_at),
             started_at,
@@ -103,7 +98,7 @@ impl Recording {
             target_url: String::new(),
             node: None,
             net_ok: true,
-            http_method: method_name(request.method()),
+            http_method: method_name(&request.method),
             http_status: 0,
             resin_error: None,
             failure: None,

@@ -2,15 +2,15 @@
 
 use std::{fmt, sync::Arc};
 
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, StatusCode};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use super::{
     answer,
-    body::ProxyBody,
     client::Client,
     entry::{self, Entry},
     flaw::Flaw,
+    message::{Request, Response},
     recording::{Outcome, Recording},
     roster::TooMany,
     worker::Worker,
@@ -19,20 +19,14 @@ use super::{
 /// Answers bytes that are no head, and closes.
 pub(crate) async fn refuse(worker: &Arc<Worker>, client: &Arc<Client>, flaw: &Flaw) {
     let (method, entry) = sketch(&client.inbound().read);
-    let mut request = Request::new(());
-    *request.method_mut() = method;
+    let request = Request { method, ..Request::default() };
     record(Recording::begin(worker, client, &request, entry), flaw);
     client.say(&answer::flawed_bytes(flaw)).await;
     client.linger().await;
 }
 
 /// Answers a request whose head says two things, or nothing certain.
-pub(crate) fn answer<B>(
-    worker: &Arc<Worker>,
-    client: &Arc<Client>,
-    request: &Request<B>,
-    flaw: &Flaw,
-) -> Response<ProxyBody> {
+pub(crate) fn answer(worker: &Arc<Worker>, client: &Arc<Client>, request: &Request, flaw: &Flaw) -> Response {
     record(Recording::begin(worker, client, request, entry::entry(request)), flaw);
     answer::flawed(flaw)
 }

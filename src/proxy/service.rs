@@ -2,37 +2,35 @@
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
-use futures_util::FutureExt;
-use http::{Request, Response};
-
 use super::{
     answer,
-    body::ProxyBody,
     client::Client,
     entry::{self, Entry},
     exchange,
+    message::{Request, Response},
     tunnel::{self, Tunnel},
     worker::Worker,
 };
-use crate::{model::ResinError, upstream::ClientBody};
+use crate::model::ResinError;
+use futures_util::FutureExt;
 
 /// The answer, and the tunnel that follows its head.
 pub(crate) struct Served {
-    pub(crate) response: Response<ProxyBody>,
+    pub(crate) response: Response,
     pub(crate) tunnel: Option<Box<Tunnel>>,
 }
 
-impl From<Response<ProxyBody>> for Served {
-    fn from(response: Response<ProxyBody>) -> Self {
+impl From<Response> for Served {
+    fn from(response: Response) -> Self {
         Self { response, tunnel: None }
     }
 }
 
-/// Serves a request; one that has no body comes without.
+/// Serves a request.
 pub(crate) fn serve(
     worker: &Arc<Worker>,
     client: &Arc<Client>,
-    request: Request<Option<ClientBody>>,
+    request: Request,
 ) -> impl Future<Output = Served> {
     let entry = entry::entry(&request);
     survive(entry, async move {
@@ -64,7 +62,7 @@ mod tests {
     async fn a_panic_in_a_request_is_answered_and_goes_no_further() {
         let broken = async { panic!("a defect") };
         let Served { response, .. } = survive(Entry::Forward, broken).await;
-        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
-        assert_eq!(response.headers()["x-resin-error"], "INTERNAL_ERROR");
+        assert_eq!(response.status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(response.fields.written("x-resin-error"), Some(&b"INTERNAL_ERROR"[..]));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Request, Uri, uri::PathAndQuery};
+use http::{HeaderValue, Uri, uri::PathAndQuery};
 
 use super::identity::Identity;
 use crate::{
@@ -45,16 +45,15 @@ impl Target {
     }
 }
 
-/// The target of a forward request: an absolute URI of http or https.
-pub(crate) fn forward<B>(request: &Request<B>) -> Result<Target, ResinError> {
-    let uri = request.uri();
+/// The target of a forward request: an absolute URI of http or https. `pathless`: only OPTIONS can be that.
+pub(crate) fn forward(uri: &Uri, pathless: bool) -> Result<Target, ResinError> {
     let tls = match uri.scheme_str() {
         Some("http") => false,
         Some("https") => true,
         _ => return Err(ResinError::InvalidHost),
     };
     let authority = uri.authority().ok_or(ResinError::InvalidHost)?;
-    let path = if request.extensions().get::<NoPath>().is_some() {
+    let path = if pathless {
         // It asks the server itself, and this proxy is the last one (RFC 9112, section 3.2.4).
         PathAndQuery::from_static("*")
     } else {
@@ -63,13 +62,9 @@ pub(crate) fn forward<B>(request: &Request<B>) -> Result<Target, ResinError> {
     Target::new(tls, authority.as_str(), path)
 }
 
-/// Marks a request whose absolute-form has no path at all: `http` makes it `/`, and the difference is lost.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct NoPath;
-
 /// The target of CONNECT: a host and a port, both there.
-pub(crate) fn connect<B>(request: &Request<B>) -> Result<Authority, ResinError> {
-    let authority = request.uri().authority().filter(|_| request.uri().scheme().is_none());
+pub(crate) fn connect(uri: &Uri) -> Result<Authority, ResinError> {
+    let authority = uri.authority().filter(|_| uri.scheme().is_none());
     let authority = authority.ok_or(ResinError::InvalidHost)?;
     Authority::parse(authority.as_str(), None).map_err(|_| ResinError::InvalidHost)
 }

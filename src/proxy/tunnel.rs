@@ -8,10 +8,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{
-    HeaderValue, Request, Response, StatusCode,
-    header::{CONNECTION, PROXY_AUTHENTICATE},
-};
+use http::StatusCode;
 
 use super::{
     answer,
@@ -21,6 +18,7 @@ use super::{
     entry::Entry,
     flaw::Flaw,
     identity::Identity,
+    message::{Request, Response},
     recording::{Outcome, Recording},
     relay::{Broken, Flow},
     roster::TunnelTicket,
@@ -29,19 +27,15 @@ use super::{
     worker::Worker,
 };
 use crate::{
-    model::{Authority, ErrKind, Phase, ResinError, Stage},
+    model::{Authority, ErrKind, Name, Phase, ResinError, Stage},
     retry::{Ended, OpenTunnel, Plan, carry},
     routing,
     telemetry::TunnelGuard,
-    upstream::{ClientBody, Fault, Link, Pulse},
+    upstream::{Fault, Link, Pulse},
 };
 
 /// Answers a CONNECT request.
-pub(crate) async fn serve(
-    worker: &Arc<Worker>,
-    client: &Arc<Client>,
-    request: Request<Option<ClientBody>>,
-) -> Served {
+pub(crate) async fn serve(worker: &Arc<Worker>, client: &Arc<Client>, request: Request) -> Served {
     let mut recording = Recording::begin(worker, client, &request, Entry::Connect);
     let (pool, authority) = match route(worker, &request, &mut recording) {
         Ok(route) => route,
@@ -60,7 +54,7 @@ pub(crate) async fn serve(
         metrics: &worker.metrics,
         propagate: false,
         client_left: &left,
-        method: request.method(),
+        method: &request.method,
         host: &host,
         port: authority.port,
     };
@@ -69,7 +63,10 @@ pub(crate) async fn serve(
             recording.status(StatusCode::OK.as_u16());
             recording.trail.request_written = false;
             let tunnel = Tunnel::new(worker, link, recording, Kind::Connect, ticket);
-            Served { response: Response::new(ProxyBody::empty()), tunnel: Some(Box::new(tunnel)) }
+            Served {
+                response: Response::new(StatusCode::OK, ProxyBody::empty()),
+                tunnel: Some(Box::new(tunnel)),
+            }
         }
         Err(Ended::NoNodes) => refuse(recording, ResinError::NoAvailableNodes).into(),
         Err(Ended::Denied) => refuse(recording, ResinError::TargetDenied).into(),
@@ -88,13 +85,13 @@ pub(crate) async fn serve(
 /// Credentials, then platform, then target.
 fn route(
     worker: &Worker,
-    request: &Request<Option<ClientBody>>,
+    request: &Request,
     recording: &mut Recording,
 ) -> Result<(Arc<routing::Pool>, Authority), ResinError> {
-    let identity = Identity::of_proxy(request.headers(), &worker.token)?;
+    let identity = Identity::of_proxy(&request.fields, &worker.token)?;
     let pool = recording.asked_by(identity)?;
-    let authority = target::connect(request)?;
-    let written = request.uri().authority().map_or("", http::uri::Authority::as_str);
+    let authority = target::connect(&request.uri)?;
+    let written = request.uri.authority().map_or("", http::uri::Authority::as_str);
     recording.aimed_at(&authority, written, None);
     if worker.dialer.refuses(&authority) {
         return Err(ResinError::TargetDenied);
@@ -102,18 +99,18 @@ fn route(
     Ok((pool, authority))
 }
 
-fn refuse(mut recording: Box<Recording>, error: ResinError) -> Response<ProxyBody> {
-    let mut response = answer::refuse(error, Entry::Connect, recording.trail.failure.as_ref());
-    if !response.headers().contains_key(PROXY_AUTHENTICATE) {
-        // What a client sent ahead was meant for the tunnel: it must not be read as its next request.
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+fn refuse(mut recording: Box<Recording>, error: ResinError) -> Response {
+    let response = answer::refuse(error, Entry::Connect, recording.trail.failure.as_ref());
+    recording.refused(error, response.status.as_u16());
+    if response.fields.has(Name::ProxyAuthenticate) {
+        return response;
     }
-    recording.refused(error, response.status().as_u16());
-    response
+    // What a client sent ahead was meant for the tunnel: it must not be read as its next request.
+    response.closing()
 }
 
 /// No room for another tunnel.
-pub(crate) fn too_many(worker: &Worker, mut recording: Box<Recording>) -> Response<ProxyBody> {
+pub(crate) fn too_many(worker: &Worker, mut recording: Box<Recording>) -> Response {
     let most = worker.roster.limits.tunnels;
     let sentence = format!("{most} tunnels are open (RESIN_MAX_TUNNELS)");
     let flaw = Flaw { status: StatusCode::SERVICE_UNAVAILABLE, ..Flaw::malformed(sentence) };

@@ -76,11 +76,11 @@ impl Errand for Exchange<'_> {
     }
 
     fn tell_trace(&self, request: &mut Box<Unsent>, span: &AttemptSpan) {
-        span.inject(&mut request.headers);
+        span.inject(&mut request.fields);
     }
 
     fn status(answer: &Answer) -> Option<u16> {
-        Some(answer.answered.response.status().as_u16())
+        Some(answer.answered.head.status.as_u16())
     }
 
     async fn attempt(

@@ -5,11 +5,12 @@
 use std::{
     borrow::Cow,
     net::{IpAddr, SocketAddr},
+    str,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::Method;
 use opentelemetry::{
     Context, KeyValue,
     propagation::{Extractor, Injector, TextMapPropagator},
@@ -24,12 +25,10 @@ use opentelemetry_sdk::{
     trace::{SdkTracer, SdkTracerProvider, Span},
 };
 
-use crate::model::{Failure, Node, ResinError, Verdict};
+use crate::model::{Failure, Fields, Name, Node, ResinError, Verdict};
 
 /// How long spans may take to be flushed at the end.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
-
-static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Makes spans, or does not. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -85,14 +84,13 @@ impl Tracing {
     #[must_use]
     pub fn request(
         &self,
-        headers: &HeaderMap,
+        fields: &Fields,
         name: SpanName,
         method: &Method,
         started: SystemTime,
     ) -> RequestSpan {
-        let parent = headers.get(&TRACEPARENT).filter(|value| is_traceparent(value)).map(|_| {
-            let context =
-                TraceContextPropagator::new().extract_with_context(&Context::new(), &Headers(headers));
+        let parent = fields.get(Name::Traceparent).filter(|value| is_traceparent(value)).map(|_| {
+            let context = TraceContextPropagator::new().extract_with_context(&Context::new(), &Told(fields));
             context.span().span_context().clone()
         });
         let parent = parent.filter(SpanContext::is_valid);
@@ -138,9 +136,9 @@ impl SpanName {
 }
 
 /// Version, trace id, parent id and flags, of their exact lengths (W3C Trace Context, section 3.2).
-fn is_traceparent(value: &HeaderValue) -> bool {
+fn is_traceparent(value: &[u8]) -> bool {
     let lengths = [2, 32, 16, 2];
-    let Ok(text) = value.to_str() else { return false };
+    let Ok(text) = str::from_utf8(value) else { return false };
     let parts: Vec<&str> = text.split('-').collect();
     let hex = |part: &str| part.bytes().all(|byte| byte.is_ascii_hexdigit() && !byte.is_ascii_uppercase());
     parts.len() >= 4 && parts.iter().zip(lengths).all(|(part, length)| part.len() == length && hex(part))
@@ -298,10 +296,10 @@ impl AttemptSpan {
     }
 
     /// Tells the upstream the trace (W3C Trace Context).
-    pub fn inject(&self, headers: &mut HeaderMap) {
+    pub fn inject(&self, fields: &mut Fields) {
         if let Some(context) = &self.context {
             let context = Context::new().with_remote_span_context(context.clone());
-            TraceContextPropagator::new().inject_context(&context, &mut HeadersMut(headers));
+            TraceContextPropagator::new().inject_context(&context, &mut Telling(fields));
         }
     }
 
@@ -340,25 +338,23 @@ fn set_method(span: &mut Span, method: &str) {
     }
 }
 
-struct Headers<'a>(&'a HeaderMap);
+struct Told<'a>(&'a Fields);
 
-impl Extractor for Headers<'_> {
+impl Extractor for Told<'_> {
     fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key).and_then(|value| value.to_str().ok())
+        self.0.written(key).and_then(|value| str::from_utf8(value).ok())
     }
 
     fn keys(&self) -> Vec<&str> {
-        self.0.keys().map(HeaderName::as_str).collect()
+        self.0.iter().filter_map(|field| str::from_utf8(field.written).ok()).collect()
     }
 }
 
-struct HeadersMut<'a>(&'a mut HeaderMap);
+struct Telling<'a>(&'a mut Fields);
 
-impl Injector for HeadersMut<'_> {
+impl Injector for Telling<'_> {
     fn set(&mut self, key: &str, value: String) {
-        if let (Ok(name), Ok(value)) = (key.parse::<HeaderName>(), HeaderValue::from_str(&value)) {
-            self.0.insert(name, value);
-        }
+        self.0.set(key, value.as_bytes());
     }
 }
 
@@ -370,9 +366,9 @@ mod tests {
     fn where_tracing_is_off_the_clients_trace_id_is_kept_if_it_is_one() {
         let tracing = Tracing::default();
         let of = |traceparent: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert("traceparent", traceparent.parse().unwrap());
-            tracing.request(&headers, SpanName::Forward, &Method::GET, SystemTime::now()).trace_id()
+            let mut fields = Fields::default();
+            fields.push("traceparent", traceparent.as_bytes());
+            tracing.request(&fields, SpanName::Forward, &Method::GET, SystemTime::now()).trace_id()
         };
         assert_eq!(of("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").map(|id| id[0]), Some(0x0a));
         for wrong in ["", "x", "00-00000000000000000000000000000000-b7ad6b7169203331-01", "00-0af7-b7ad-01"] {

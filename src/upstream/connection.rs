@@ -11,19 +11,19 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, Method, Response, StatusCode, Uri};
+use http::{HeaderValue, Method, StatusCode, uri::PathAndQuery};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::{
     channel::Channel,
     error::Fault,
     habit::Life,
-    http1::{Framing, Head, take_head, write_head},
+    http1::{AnswerHead, Framing, Head, take_head, write_head},
     link::Link,
     upload::{Pump, Stopped, Upload},
     wire::Wire,
 };
-use crate::model::{ErrKind, Phase};
+use crate::model::{ErrKind, Fields, Phase};
 
 /// An open connection with no request on it.
 #[derive(Debug)]
@@ -40,17 +40,26 @@ pub(crate) struct Connection {
 #[derive(Debug)]
 pub(crate) struct Unsent {
     pub(crate) method: Method,
-    /// In origin-form.
-    pub(crate) uri: Uri,
-    pub(crate) headers: HeaderMap,
+    pub(crate) path: PathAndQuery,
+    pub(crate) host: HeaderValue,
+    pub(crate) fields: Fields,
     pub(crate) upload: Option<Upload>,
     /// Who is told of interim answers.
     pub(crate) interim: Option<Arc<dyn Interim>>,
 }
 
+#[cfg(test)]
+impl Unsent {
+    /// A request for nothing in particular.
+    pub(crate) fn example(method: Method, upload: Option<Upload>) -> Self {
+        let (path, host) = (PathAndQuery::from_static("/"), HeaderValue::from_static("origin.example"));
+        Self { method, path, host, fields: Fields::default(), upload, interim: None }
+    }
+}
+
 /// Takes the answers that come before the answer (1xx, but not 100 and 101).
 pub(crate) trait Interim: std::fmt::Debug + Send + Sync {
-    fn relay(&self, status: StatusCode, fields: &HeaderMap);
+    fn relay(&self, status: StatusCode, fields: &Fields);
 }
 
 /// How long sending and waiting may take.
@@ -65,7 +74,7 @@ pub(crate) struct Patience {
 /// The head of a response is there. What its body needs is kept with it.
 #[derive(Debug)]
 pub(crate) struct Answered {
-    pub(crate) response: Response<()>,
+    pub(crate) head: AnswerHead,
     pub(crate) connection: Remains,
 }
 
@@ -170,10 +179,10 @@ impl Connection {
         .await;
 
         match answered {
-            Ok(Head { response, framing, keeps, idle_limit }) => {
+            Ok(Head { answer: head, framing, keeps, idle_limit }) => {
                 let Self { channel, idled, born, .. } = self;
                 let connection = Remains { channel, pump, framing, keeps, idled, born, idle_limit };
-                Ok(Answered { response, connection })
+                Ok(Answered { head, connection })
             }
             Err(fault) => {
                 // First nobody can write any more, then it is judged.
@@ -205,10 +214,9 @@ impl Connection {
                 if *interim_answers > MAX_INTERIM {
                     return Poll::Ready(Err(garbled("interim answers without end".to_owned())));
                 }
-                let relay =
-                    request.interim.as_ref().filter(|_| head.response.status() != StatusCode::CONTINUE);
+                let relay = request.interim.as_ref().filter(|_| head.answer.status != StatusCode::CONTINUE);
                 if let Some(interim) = relay {
-                    interim.relay(head.response.status(), head.response.headers());
+                    interim.relay(head.answer.status, &head.answer.fields);
                 }
                 continue;
             }

@@ -5,5 +5,5 @@ mod chunks;
 mod head;
 
 pub(crate) use body::{Framing, Next};
-pub(crate) use head::ReasonPhrase;
+pub(crate) use head::AnswerHead;
 pub(super) use head::{Head, Looked, take_head, write_head};

@@ -187,7 +187,7 @@ impl Pool {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, Method, Uri};
+    use http::Method;
 
     use super::*;
     use crate::{
@@ -211,16 +211,6 @@ mod tests {
         (Pool::new(limits, Arc::default(), Metrics::default()), key)
     }
 
-    fn request() -> Unsent {
-        Unsent {
-            method: Method::GET,
-            uri: Uri::from_static("/"),
-            headers: HeaderMap::new(),
-            upload: None,
-            interim: None,
-        }
-    }
-
     const PATIENCE: Patience = Patience { response: Duration::from_secs(60), idle: Duration::from_secs(30) };
 
     /// A connection that has carried a request, and whose peer has by now said something more.
@@ -229,7 +219,10 @@ mod tests {
         let wire = peer.wire();
         let link = Link::over(Arc::clone(&wire), Hop::Plain(Counted(wire)));
         let connection = Connection::over(link);
-        let answered = connection.send(Box::new(request()), PATIENCE, &mut Phase::Send).await.unwrap();
+        let answered = connection
+            .send(Box::new(Unsent::example(Method::GET, None)), PATIENCE, &mut Phase::Send)
+            .await
+            .unwrap();
         let idle = answered.connection.into_idle().unwrap();
         peer.follow(Plan { writes: Vec::new(), reads: vec![Read::Junk], when: When::Unnoticed });
         (idle, peer)
@@ -242,7 +235,8 @@ mod tests {
         let tries = peer.tries();
         let Found::Alive(connection) = pool.take(&key) else { panic!("nobody knows that it is dead") };
 
-        let failed = connection.send(Box::new(request()), PATIENCE, &mut Phase::Send).await;
+        let failed =
+            connection.send(Box::new(Unsent::example(Method::GET, None)), PATIENCE, &mut Phase::Send).await;
 
         assert!(matches!(failed, Err(SendFailure::Unsent { .. })), "{failed:?}");
         assert_eq!(peer.tries(), tries, "the socket was written to");

@@ -8,17 +8,18 @@ use std::{
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
-use http::{
-    HeaderMap, Response, StatusCode,
-    header::{CONNECTION, CONTENT_LENGTH, DATE, TRAILER, TRANSFER_ENCODING},
-    response::Parts,
-};
+use http::{HeaderMap, StatusCode};
 use http_body::Body;
 
 use super::head::Manner;
 use crate::{
-    proxy::{body::ProxyBody, client::Client},
-    upstream::{Counted, Out, ReasonPhrase, put_field, put_length},
+    model::{Fields, Name},
+    proxy::{
+        body::ProxyBody,
+        client::{Busy, Client},
+        message::Response,
+    },
+    upstream::{Counted, Out, put_field, put_length},
 };
 
 /// What is no larger is copied behind what already waits, and goes out with it.
@@ -69,26 +70,25 @@ impl Answer {
     /// Writes nothing yet. `keeps`: the connection may carry another request, as far as is known. `opens`: a tunnel
     /// follows the head.
     pub(super) fn begin(
-        response: Response<ProxyBody>,
+        response: Response,
+        busy: Busy,
         asked: Asked,
         keeps: bool,
         client: &Client,
         opens: bool,
     ) -> Self {
-        let (parts, body) = response.into_parts();
+        let ends = response.is_closing();
+        let Response { status, reason, fields, body } = response;
         let length = body.size_hint().exact();
-        let bodyless = opens
-            || asked.head_only
-            || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let bodyless =
+            opens || asked.head_only || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let framing = match length {
             _ if bodyless => Framing::Length(0),
             Some(length) => Framing::Length(length),
             None if asked.manner.old => Framing::ToTheEnd,
             None => Framing::Chunked { trailers: asked.manner.takes_trailers },
         };
-        let closes = !keeps
-            || framing == Framing::ToTheEnd
-            || parts.headers.get(CONNECTION).is_some_and(|value| value == "close");
+        let closes = !keeps || ends || framing == Framing::ToTheEnd;
         let length = match length {
             // It is as long as the answer to a GET would be, where that is known.
             Some(length) if asked.head_only && length > 0 => Some(length),
@@ -97,13 +97,13 @@ impl Answer {
         };
         let mut lead = client.take_ahead();
         let frame = Frames { framing, length, closes, opens, old: asked.manner.old };
-        write_head(&mut lead, &parts, &frame);
+        write_head(&mut lead, status, reason.as_deref(), &fields, &frame);
         Self {
             io: client.io(),
             out: Out { lead, ..Out::default() },
             framing,
             keeps: !closes,
-            body,
+            body: body.of(busy),
             state: if framing == Framing::Length(0) { State::Over } else { State::UnderWay },
         }
     }
@@ -209,39 +209,29 @@ struct Frames {
     old: bool,
 }
 
-fn write_head(out: &mut BytesMut, answer: &Parts, frame: &Frames) {
-    out.reserve(160 + answer.headers.len() * 48);
+fn write_head(
+    out: &mut BytesMut,
+    status: StatusCode,
+    reason: Option<&[u8]>,
+    fields: &Fields,
+    frame: &Frames,
+) {
+    out.reserve(160 + fields.size());
     out.put_slice(if frame.old { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
-    out.put_slice(answer.status.as_str().as_bytes());
+    out.put_slice(status.as_str().as_bytes());
     out.put_u8(b' ');
-    match answer.extensions.get::<ReasonPhrase>() {
-        Some(reason) => out.put_slice(&reason.0),
-        None => out.put_slice(answer.status.canonical_reason().unwrap_or("Unknown").as_bytes()),
-    }
+    out.put_slice(reason.unwrap_or_else(|| status.canonical_reason().unwrap_or("Unknown").as_bytes()));
     out.put_slice(b"\r\n");
     let chunked = matches!(frame.framing, Framing::Chunked { .. });
-    let (mut dated, mut said_length) = (false, false);
-    for (name, value) in &answer.headers {
-        let passes = match *name {
-            CONNECTION => frame.opens,
-            TRANSFER_ENCODING => false,
-            TRAILER => chunked,
-            CONTENT_LENGTH => {
-                // It is the body's, or else the answer would have been refused.
-                said_length |= !chunked;
-                !chunked && !frame.opens
-            }
-            DATE => {
-                dated = true;
-                true
-            }
-            _ => true,
-        };
-        if passes {
-            put_field(out, name.as_str(), value.as_bytes());
-        }
-    }
-    if let Some(length) = frame.length.filter(|_| !said_length) {
+    fields.write(out, |name| match name {
+        Name::Connection => frame.opens,
+        Name::TransferEncoding => false,
+        Name::Trailer => chunked,
+        // It is the body's, or else the answer would have been refused.
+        Name::ContentLength => !chunked && !frame.opens,
+        _ => true,
+    });
+    if let Some(length) = frame.length.filter(|_| !fields.has(Name::ContentLength)) {
         put_length(out, length);
     }
     if chunked {
@@ -253,7 +243,7 @@ fn write_head(out: &mut BytesMut, answer: &Parts, frame: &Frames) {
         (false, false) if frame.old => put_field(out, "connection", b"keep-alive"),
         (false, false) => {}
     }
-    if !dated {
+    if !fields.has(Name::Date) {
         DATES.with_borrow_mut(|dates| put_field(out, "date", dates.now().as_bytes()));
     }
     out.put_slice(b"\r\n");
@@ -286,13 +276,12 @@ mod tests {
     use super::*;
 
     fn framed(status: u16, fields: &[(&'static str, &'static str)], frame: &Frames) -> String {
-        let mut response = Response::builder().status(status).header("date", "now");
-        for (name, value) in fields {
-            response = response.header(*name, *value);
+        let mut all = Fields::default();
+        for (name, value) in [("date", "now")].iter().chain(fields) {
+            all.push(name, value.as_bytes());
         }
-        let (parts, ()) = response.body(()).unwrap().into_parts();
         let mut out = BytesMut::new();
-        write_head(&mut out, &parts, frame);
+        write_head(&mut out, StatusCode::from_u16(status).unwrap(), None, &all, frame);
         String::from_utf8(out.to_vec()).unwrap().replace("date: now\r\n", "")
     }
 

@@ -3,15 +3,12 @@
 use std::mem::MaybeUninit;
 
 use bytes::Bytes;
-use http::{
-    HeaderName, HeaderValue, Method, Request, Uri, Version,
-    header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE},
-};
+use http::{Method, Uri, Version};
 use memchr::{memchr, memchr_iter};
 
 use crate::{
-    model::Authority,
-    proxy::{flaw::Flaw, target::NoPath},
+    model::{Authority, Fields, Name},
+    proxy::{flaw::Flaw, message::Request},
     upstream::{Framing, has_token},
 };
 
@@ -34,7 +31,7 @@ const MAX_LENGTH: u64 = u64::MAX - 2;
 /// A request's head.
 #[derive(Debug)]
 pub(crate) struct Head {
-    pub(crate) request: Request<()>,
+    pub(crate) request: Request,
     pub(crate) manner: Manner,
 }
 
@@ -101,17 +98,12 @@ pub(super) fn parse(head: &Bytes, limits: HeadLimits) -> Result<(Head, Framing),
     let uri = uri(head.slice_ref(target.as_bytes()), &method, target)?;
     let pathless = method == Method::OPTIONS && is_pathless(target);
 
-    let mut request = Request::new(());
-    let mut told = Told::default();
-    // With room for what is added on the way.
-    request.headers_mut().reserve(parsed.headers.len() + 2);
+    let (mut fields, mut told) = (Fields::with_room(parsed.headers.len()), Told::default());
     for field in parsed.headers.iter() {
-        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Flaw::malformed(BAD_FIELD))?;
-        let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value))
-            .map_err(|_| Flaw::malformed(BAD_FIELD))?;
-        told.note(&name, field.value)?;
-        request.headers_mut().append(name, value);
+        let name = fields.note(head, field.name.as_bytes(), field.value);
+        told.note(name, field.value)?;
     }
+    fields.lie_in(head.clone());
     told.check_host(minor, uri.authority())?;
     let framing = told.framing(minor)?;
     let connect = method == Method::CONNECT;
@@ -125,16 +117,10 @@ pub(super) fn parse(head: &Bytes, limits: HeadLimits) -> Result<(Head, Framing),
         takes_trailers: told.trailers && minor == 1,
         asks_tunnel: connect || (told.upgrade && minor == 1),
     };
-    *request.method_mut() = method;
-    *request.uri_mut() = uri;
-    *request.version_mut() = if minor == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
-    if pathless {
-        request.extensions_mut().insert(NoPath);
-    }
+    let version = if minor == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
+    let request = Request { method, uri, pathless, version, fields, body: None };
     Ok((Head { request, manner }, framing))
 }
-
-const BAD_FIELD: &str = "the head has a field that is none";
 
 /// The fields that decide, as the client told them.
 #[derive(Debug, Default)]
@@ -150,29 +136,31 @@ struct Told<'h> {
 }
 
 impl<'h> Told<'h> {
-    fn note(&mut self, name: &HeaderName, value: &'h [u8]) -> Result<(), Flaw> {
-        match *name {
-            HOST if self.host.replace(value).is_some() => Err(Flaw::host("there is more than one Host")),
-            CONTENT_LENGTH if self.length.replace(value).is_some() => {
+    fn note(&mut self, name: Name, value: &'h [u8]) -> Result<(), Flaw> {
+        match name {
+            Name::Host if self.host.replace(value).is_some() => {
+                Err(Flaw::host("there is more than one Host"))
+            }
+            Name::ContentLength if self.length.replace(value).is_some() => {
                 Err(Flaw::malformed("there is more than one Content-Length"))
             }
-            TRANSFER_ENCODING if self.coding.replace(value).is_some() => {
+            Name::TransferEncoding if self.coding.replace(value).is_some() => {
                 Err(Flaw::malformed("there is more than one Transfer-Encoding"))
             }
-            CONNECTION => {
+            Name::Connection => {
                 self.close |= has_token(value, b"close");
                 self.keep_alive |= has_token(value, b"keep-alive");
                 Ok(())
             }
-            EXPECT => {
+            Name::Expect => {
                 self.expects_continue = value.eq_ignore_ascii_case(b"100-continue");
                 Ok(())
             }
-            TE => {
+            Name::Te => {
                 self.trailers |= has_token(value, b"trailers");
                 Ok(())
             }
-            UPGRADE => {
+            Name::Upgrade => {
                 self.upgrade = true;
                 Ok(())
             }

@@ -124,10 +124,10 @@ fn is_untouched(upload: Option<&Upload>) -> bool {
 }
 
 fn is_whole(kind: Kind, request: &Unsent) -> bool {
-    let large = request.headers.get("x-large").map_or(0, http::HeaderValue::len);
+    let large = request.fields.written("x-large").map_or(0, <[u8]>::len);
     request.method == http::Method::POST
-        && request.uri == "/"
-        && request.headers["host"] == "origin.example"
+        && request.path == "/"
+        && request.host == "origin.example"
         && large == if kind == Kind::Large { LARGE } else { 0 }
         && request.upload.is_some() == (kind == Kind::Body)
 }

@@ -52,11 +52,9 @@ fn matrix() -> Vec<Row> {
 }
 
 fn request(body: bool) -> Unsent {
-    let mut headers = HeaderMap::new();
-    headers.insert("host", http::HeaderValue::from_static("origin.example"));
     let frames: VecDeque<Bytes> = (0..FRAMES).map(|_| Bytes::from_static(b"frame")).collect();
     let upload = body.then(|| Upload::over(Source::Script(frames)));
-    Unsent { method: Method::POST, uri: Uri::from_static("/"), headers, upload, interim: None }
+    Unsent::example(Method::POST, upload)
 }
 
 async fn connection(row: &Row) -> (Connection, Peer) {
@@ -145,7 +143,7 @@ async fn an_early_answer_is_read_although_the_upload_can_no_longer_be_written() 
     let (connection, _) = connection(&row).await;
     let mut phase = Phase::Send;
     let answer = connection.send(Box::new(request(true)), PATIENCE, &mut phase).await;
-    assert_eq!(answer.unwrap().response.status(), 200);
+    assert_eq!(answer.unwrap().head.status, 200);
 }
 
 #[tokio::test(start_paused = true)]
@@ -168,7 +166,7 @@ async fn an_answer_is_not_lost_where_its_task_has_used_up_its_budget() {
             }
             attempt.as_mut().poll(cx)
         });
-        assert_eq!(answer.await.unwrap().response.status(), 200, "{reads:?}");
+        assert_eq!(answer.await.unwrap().head.status, 200, "{reads:?}");
     }
 }
 

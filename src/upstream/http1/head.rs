@@ -3,26 +3,35 @@
 use std::{mem::MaybeUninit, time::Duration};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use http::{
-    HeaderName, HeaderValue, Method, Response, StatusCode, Version,
-    header::{CONTENT_LENGTH, TRANSFER_ENCODING},
-};
+use http::{Method, StatusCode};
 
 use super::body::Framing;
-use crate::upstream::{
-    connection::Unsent,
-    framing::Said,
-    out::{put_field, put_length},
+use crate::{
+    model::{Fields, Name},
+    upstream::{
+        connection::Unsent,
+        framing::Said,
+        out::{put_field, put_length},
+    },
 };
 
 /// The largest head that an answer may have.
 const MAX_HEAD: usize = 64 * 1024;
 const MAX_FIELDS: usize = 100;
 
-/// An answer's head, and what it says about what follows.
+/// An answer's head as it is passed on.
+#[derive(Debug)]
+pub(crate) struct AnswerHead {
+    pub(crate) status: StatusCode,
+    /// What the status line says behind its code, where that is not the usual.
+    pub(crate) reason: Option<Bytes>,
+    pub(crate) fields: Fields,
+}
+
+/// The same, and what it says about what follows.
 #[derive(Debug)]
 pub(in crate::upstream) struct Head {
-    pub(in crate::upstream) response: Response<()>,
+    pub(in crate::upstream) answer: AnswerHead,
     pub(in crate::upstream) framing: Framing,
     /// The connection may carry another request afterwards.
     pub(in crate::upstream) keeps: bool,
@@ -33,31 +42,29 @@ pub(in crate::upstream) struct Head {
 impl Head {
     /// Another one follows. The one that ends HTTP on its connection (101) is the last.
     pub(in crate::upstream) fn is_interim(&self) -> bool {
-        self.response.status().is_informational() && self.response.status() != StatusCode::SWITCHING_PROTOCOLS
+        self.answer.status.is_informational() && self.answer.status != StatusCode::SWITCHING_PROTOCOLS
     }
 }
 
 /// Writes the head of `request`; its body has this length, where that is known. The framing is said here and nowhere
 /// else.
 pub(in crate::upstream) fn write_head(out: &mut BytesMut, request: &Unsent, length: Option<u64>) {
-    let path = request.uri.path_and_query().map_or("/", |path| path.as_str());
+    let path = request.path.as_str();
     let has_body = request.upload.is_some();
-    out.reserve(128 + path.len() + request.headers.len() * 48);
+    out.reserve(128 + path.len() + request.host.len() + request.fields.size());
     out.put_slice(request.method.as_str().as_bytes());
     out.put_u8(b' ');
     out.put_slice(path.as_bytes());
     out.put_slice(b" HTTP/1.1\r\n");
-    for (name, value) in &request.headers {
+    put_field(out, "host", request.host.as_bytes());
+    request.fields.write(out, |name| match name {
+        Name::Host | Name::TransferEncoding => false,
         // A length that the client gave is the body's, else it would have been refused.
-        if *name == TRANSFER_ENCODING || (*name == CONTENT_LENGTH && has_body && length.is_none()) {
-            continue;
-        }
-        put_field(out, name.as_str(), value.as_bytes());
-    }
+        Name::ContentLength => !has_body || length.is_some(),
+        _ => true,
+    });
     match length {
-        Some(length) if has_body && !request.headers.contains_key(CONTENT_LENGTH) => {
-            put_length(out, length);
-        }
+        Some(length) if has_body && !request.fields.has(Name::ContentLength) => put_length(out, length),
         None if has_body => out.put_slice(b"transfer-encoding: chunked\r\n"),
         _ => {}
     }
@@ -73,17 +80,16 @@ pub(in crate::upstream) fn take_head(
     if !looked.is_due(read) {
         return Ok(None);
     }
-    let Some((response, said)) = parse(read)? else {
+    let Some(Parsed { answer, old, said }) = parse(read)? else {
         return if read.len() < MAX_HEAD { Ok(None) } else { Err(TOO_LARGE.to_owned()) };
     };
     *looked = Looked::default();
-    if let Some(said_twice) = said.is_ambiguous(response.version()) {
+    if let Some(said_twice) = said.is_ambiguous(old) {
         return Err(said_twice.to_owned());
     }
-    let framing = framing(&response, &said, method)?;
-    let keeps =
-        response.version() == Version::HTTP_11 && !matches!(framing, Framing::ToTheEnd) && !said.close;
-    Ok(Some(Head { response, framing, keeps, idle_limit: said.idle_limit }))
+    let framing = framing(answer.status, &said, method)?;
+    let keeps = !old && !matches!(framing, Framing::ToTheEnd) && !said.close;
+    Ok(Some(Head { answer, framing, keeps, idle_limit: said.idle_limit }))
 }
 
 /// How far a head was looked at that is not whole yet: one that comes byte by byte is not to be parsed at each.
@@ -110,64 +116,44 @@ impl Looked {
 
 const TOO_LARGE: &str = "the answer's head is larger than 65536 bytes";
 
-/// What a status line says behind its code, where that is not the usual.
-#[derive(Debug, Clone)]
-pub(crate) struct ReasonPhrase(pub(crate) Bytes);
+struct Parsed {
+    answer: AnswerHead,
+    /// HTTP/1.0.
+    old: bool,
+    said: Said,
+}
 
-/// Where a name or a value lies.
-type Place = std::ops::Range<usize>;
-
-fn parse(read: &mut BytesMut) -> Result<Option<(Response<()>, Said)>, String> {
+fn parse(read: &mut BytesMut) -> Result<Option<Parsed>, String> {
     if read.is_empty() {
         return Ok(None);
     }
-    let start = read.as_ptr() as usize;
-    let at = |part: &[u8]| {
-        let from = part.as_ptr() as usize - start;
-        from..from + part.len()
-    };
-    let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut found = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let mut parsed = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
     let status = config
-        .parse_response_with_uninit_headers(&mut parsed, read, &mut fields)
+        .parse_response_with_uninit_headers(&mut parsed, read, &mut found)
         .map_err(|error| format!("the answer is no HTTP: {error}"))?;
     let httparse::Status::Complete(length) = status else { return Ok(None) };
     if length > MAX_HEAD {
         return Err(TOO_LARGE.to_owned());
     }
-    let code =
+    let status =
         StatusCode::from_u16(parsed.code.unwrap_or(0)).map_err(|_| "the answer has a status that is none")?;
-    let version = if parsed.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
-    let reason = parsed.reason.filter(|reason| Some(*reason) != code.canonical_reason());
-    let reason = reason.filter(|reason| !reason.is_empty()).map(|reason| at(reason.as_bytes()));
-    let places: Vec<(Place, Place)> =
-        parsed.headers.iter().map(|field| (at(field.name.as_bytes()), at(field.value))).collect();
-
-    let head = read.split_to(length).freeze();
-    let mut response = Response::new(());
-    *response.status_mut() = code;
-    *response.version_mut() = version;
-    if let Some(reason) = reason {
-        response.extensions_mut().insert(ReasonPhrase(head.slice(reason)));
+    let reason =
+        parsed.reason.filter(|reason| !reason.is_empty() && Some(*reason) != status.canonical_reason());
+    let reason = reason.map(|reason| Bytes::copy_from_slice(reason.as_bytes()));
+    let (mut fields, mut said) = (Fields::with_room(parsed.headers.len()), Said::default());
+    for field in parsed.headers.iter() {
+        let name = fields.note(read, field.name.as_bytes(), field.value);
+        said.note(name, field.value);
     }
-    let headers = response.headers_mut();
-    headers.reserve(places.len());
-    let mut said = Said::default();
-    for (name, value) in places {
-        let name = HeaderName::from_bytes(&head[name]).map_err(|_| BAD_FIELD)?;
-        let value = HeaderValue::from_maybe_shared(head.slice(value)).map_err(|_| BAD_FIELD)?;
-        said.note(&name, &value);
-        headers.append(name, value);
-    }
-    Ok(Some((response, said)))
+    let old = parsed.version == Some(0);
+    fields.lie_in(read.split_to(length).freeze());
+    Ok(Some(Parsed { answer: AnswerHead { status, reason, fields }, old, said }))
 }
 
-const BAD_FIELD: &str = "the answer has a header field that is none";
-
 /// RFC 9112, section 6.3. What is ambiguous was refused before.
-fn framing(response: &Response<()>, said: &Said, method: &Method) -> Result<Framing, &'static str> {
-    let status = response.status();
+fn framing(status: StatusCode, said: &Said, method: &Method) -> Result<Framing, &'static str> {
     let bodyless = *method == Method::HEAD
         || status.is_informational()
         || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
@@ -184,7 +170,7 @@ fn framing(response: &Response<()>, said: &Said, method: &Method) -> Result<Fram
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, Uri};
+    use http::uri::PathAndQuery;
 
     use super::*;
     use crate::upstream::upload::{Source, Upload};
@@ -205,9 +191,10 @@ mod tests {
         let text = b"HTTP/1.1 299 Quite fine\r\nA: 1\r\na:  2 \r\nContent-Length: 3\n\r\nabc";
         for step in 1..=text.len() {
             let (head, _) = head(text, &Method::GET, step).unwrap().unwrap();
-            let values: Vec<_> = head.response.headers().get_all("a").iter().collect();
-            assert_eq!(values, ["1", "2"], "{step}");
-            assert_eq!(head.response.extensions().get::<ReasonPhrase>().unwrap().0, &b"Quite fine"[..]);
+            let fields = head.answer.fields.iter();
+            let values: Vec<_> = fields.filter(|field| field.written.eq_ignore_ascii_case(b"a")).collect();
+            assert_eq!((values[0].value, values[1].value), (&b"1"[..], &b"2"[..]), "{step}");
+            assert_eq!(head.answer.reason.unwrap(), &b"Quite fine"[..]);
             assert!(matches!(head.framing, Framing::Length(3)) && head.keeps);
         }
         assert_eq!(head(text, &Method::GET, text.len()).unwrap().unwrap().1, 3);
@@ -271,15 +258,18 @@ mod tests {
             (true, Some(9), "content-length: 9\r\n\r\n"),
             (true, None, "transfer-encoding: chunked\r\n\r\n"),
         ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("9"));
-            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("gzip"));
             let upload = body.then(|| Upload::over(Source::Script([].into())));
-            let uri = Uri::from_static("/a?b");
-            let request = Unsent { method: Method::POST, uri, headers, upload, interim: None };
+            let mut request = Unsent::example(Method::POST, upload);
+            request.path = PathAndQuery::from_static("/a?b");
+            request.fields.push("Host", b"another");
+            request.fields.push("content-length", b"9");
+            request.fields.push("transfer-encoding", b"gzip");
             let mut out = BytesMut::new();
             write_head(&mut out, &request, length);
-            assert_eq!(std::str::from_utf8(&out).unwrap(), format!("POST /a?b HTTP/1.1\r\n{said}"));
+            assert_eq!(
+                std::str::from_utf8(&out).unwrap(),
+                format!("POST /a?b HTTP/1.1\r\nhost: origin.example\r\n{said}")
+            );
         }
     }
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Uri};
+use http::Method;
 use tokio::time::Instant;
 
 use super::{
@@ -99,14 +99,13 @@ pub(super) fn pool() -> Arc<Pool> {
 }
 
 pub(super) fn request(kind: Kind) -> Box<Unsent> {
-    let mut headers = HeaderMap::new();
-    headers.insert("host", HeaderValue::from_static("origin.example"));
-    if kind == Kind::Large {
-        headers.insert("x-large", "x".repeat(LARGE).parse().unwrap());
-    }
     let frames: VecDeque<Bytes> = (0..FRAMES).map(|_| Bytes::from_static(b"frame")).collect();
     let upload = (kind == Kind::Body).then(|| Upload::over(Source::Script(frames)));
-    Box::new(Unsent { method: Method::POST, uri: Uri::from_static("/"), headers, upload, interim: None })
+    let mut request = Unsent::example(Method::POST, upload);
+    if kind == Kind::Large {
+        request.fields.push("x-large", "x".repeat(LARGE).as_bytes());
+    }
+    Box::new(request)
 }
 
 /// One attempt through the product's own pool, dialer and connection; dropped after `drop_after` polls.
@@ -168,7 +167,7 @@ pub(super) async fn over_tcp(pool: &Arc<Pool>, address: SocketAddr) -> (String, 
     let (ended, trail, _) =
         attempt(pool, (Way::Plain.node(), &to), request(Kind::Bare), usize::MAX, || {}).await;
     let Some(Ok(answer)) = ended else { panic!("no answer from {address}") };
-    let name = answer.answered.response.headers()["x-from"].to_str().unwrap().to_owned();
+    let name = String::from_utf8_lossy(answer.answered.head.fields.written("x-from").unwrap()).into_owned();
     keep(pool, answer);
     (name, trail.live.unwrap().wire.unwrap())
 }
