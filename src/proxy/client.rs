@@ -47,17 +47,14 @@ pub(crate) struct Client {
     /// Carries many requests at a time.
     multiplexed: AtomicBool,
     inbound: Mutex<Inbound>,
-    ahead: Mutex<Ahead>,
+    /// What goes out ahead of an answer, and was not written yet.
+    ahead: Mutex<BytesMut>,
+    /// There is some.
+    has_ahead: AtomicBool,
+    /// The answer itself goes out.
+    is_late: AtomicBool,
     /// Goes on to its tunnel, where it becomes one.
     ticket: Mutex<Option<Ticket>>,
-}
-
-/// What goes out ahead of an answer.
-#[derive(Default)]
-struct Ahead {
-    waiting: BytesMut,
-    /// The answer itself goes out.
-    is_late: bool,
 }
 
 /// A request under way on a client's connection.
@@ -85,15 +82,22 @@ impl Client {
             multiplexed: AtomicBool::new(false),
             inbound: Mutex::new(inbound),
             ahead: Mutex::default(),
+            has_ahead: AtomicBool::new(false),
+            is_late: AtomicBool::new(false),
             ticket: Mutex::new(Some(ticket)),
         })
     }
 
-    /// A request begins.
-    pub(crate) fn begin(self: &Arc<Self>) -> Busy {
-        self.inbound().begun += 1;
-        self.ahead.lock().is_late = false;
-        Busy(Arc::clone(self))
+    /// A request begins: it is under way until this is dropped. By its number its body is asked for, where there is
+    /// one to be read from [`Self::inbound`].
+    pub(crate) fn begin(self: &Arc<Self>) -> (Busy, Option<u64>) {
+        let body = {
+            let mut inbound = self.inbound();
+            inbound.begun += 1;
+            (!inbound.is_body_over(inbound.begun)).then_some(inbound.begun)
+        };
+        self.is_late.store(false, Ordering::Relaxed);
+        (Busy(Arc::clone(self)), body)
     }
 
     pub(crate) fn inbound(&self) -> MutexGuard<'_, Inbound> {
@@ -152,33 +156,36 @@ impl Client {
 
     /// Says something ahead of the answer. Left out where the answer has begun, or something else waits.
     pub(crate) fn say_ahead(&self, write: impl FnOnce(&mut BytesMut)) {
-        let mut ahead = self.ahead.lock();
-        if ahead.is_late || !ahead.waiting.is_empty() {
+        if self.is_late.load(Ordering::Relaxed) || self.has_ahead.load(Ordering::Relaxed) {
             return;
         }
-        write(&mut ahead.waiting);
+        write(&mut self.ahead.lock());
+        self.has_ahead.store(true, Ordering::Relaxed);
         // What does not go out now is written by the connection's task.
-        let _tried = self.poll_waiting(&mut Context::from_waker(Waker::noop()), &mut ahead.waiting);
+        let _tried = self.poll_ahead(&mut Context::from_waker(Waker::noop()));
     }
 
     /// Ready when all that was said ahead is out.
     pub(crate) fn poll_ahead(&self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        self.poll_waiting(cx, &mut self.ahead.lock().waiting)
-    }
-
-    fn poll_waiting(&self, cx: &mut Context<'_>, waiting: &mut BytesMut) -> Poll<std::io::Result<()>> {
-        while !waiting.is_empty() {
-            let written = ready!(Pin::new(&mut self.io()).poll_write(cx, waiting))?;
-            waiting.advance(written);
+        if self.has_ahead.load(Ordering::Relaxed) {
+            let mut waiting = self.ahead.lock();
+            while !waiting.is_empty() {
+                let written = ready!(Pin::new(&mut self.io()).poll_write(cx, &waiting))?;
+                waiting.advance(written);
+            }
+            self.has_ahead.store(false, Ordering::Relaxed);
         }
         Poll::Ready(Ok(()))
     }
 
     /// The answer begins: what must still go out ahead of it.
     pub(crate) fn take_ahead(&self) -> BytesMut {
-        let mut ahead = self.ahead.lock();
-        ahead.is_late = true;
-        std::mem::take(&mut ahead.waiting)
+        self.is_late.store(true, Ordering::Relaxed);
+        if !self.has_ahead.load(Ordering::Relaxed) {
+            return BytesMut::new();
+        }
+        self.has_ahead.store(false, Ordering::Relaxed);
+        std::mem::take(&mut self.ahead.lock())
     }
 
     /// The last answer to what is no request.

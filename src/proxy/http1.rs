@@ -127,18 +127,13 @@ fn poll_next(worker: &Worker, client: &Client, cx: &mut Context<'_>) -> Poll<Nex
 
 /// One request from its head to the last byte of its answer.
 async fn one(worker: &Arc<Worker>, client: &Arc<Client>, head: Head) -> Then {
-    let busy = client.begin();
+    let (busy, body) = client.begin();
+    let has_body = body.is_some();
     client.hang_up.silence();
     let Head { mut request, manner } = head;
     let asked = Asked { manner, head_only: request.method == Method::HEAD };
-    request.body = {
-        let (number, over) = {
-            let inbound = client.inbound();
-            (inbound.begun, inbound.is_body_over(inbound.begun))
-        };
-        let expects = manner.expects_continue;
-        (!over).then(|| RequestBody::new(Arc::clone(client), number, expects).boxed_unsync())
-    };
+    request.body = body
+        .map(|number| RequestBody::new(Arc::clone(client), number, manner.expects_continue).boxed_unsync());
     let mut service = pin!(service::serve(worker, client, request));
     let served = poll_fn(|cx| match service.as_mut().poll(cx) {
         Poll::Ready(served) => Poll::Ready(Some(served)),
@@ -149,8 +144,7 @@ async fn one(worker: &Arc<Worker>, client: &Arc<Client>, head: Head) -> Then {
         response = response.closing();
     }
     // Nobody wants the rest of a body whose request is answered already.
-    let unwanted =
-        response.body.is_own() && !poll_fn(|cx| Poll::Ready(client.inbound().pass_over_body(cx))).await;
+    let unwanted = has_body && response.body.is_own() && !passed_over(client).await;
     let keeps = manner.keeps && !unwanted && !worker.drain.has_begun();
 
     let mut answer = Answer::begin(response, busy, asked, keeps, client, tunnel.is_some());
@@ -186,11 +180,14 @@ async fn one(worker: &Arc<Worker>, client: &Arc<Client>, head: Head) -> Then {
             Then::End
         }
         None if !whole => Then::End,
-        None if keeps && poll_fn(|cx| Poll::Ready(client.inbound().pass_over_body(cx))).await => {
-            Then::Another
-        }
+        None if keeps && (!has_body || passed_over(client).await) => Then::Another,
         None => Then::Linger,
     }
+}
+
+/// Whether all of the request's body has come by now; what nobody took of it is passed over.
+async fn passed_over(client: &Client) -> bool {
+    poll_fn(|cx| Poll::Ready(client.inbound().pass_over_body(cx))).await
 }
 
 /// Ready when nobody is there any more to be answered, or has stood still for too long.

@@ -88,7 +88,7 @@ async fn answer_one(
     client: Arc<Client>,
     mut request: http::Request<Incoming>,
 ) -> Result<http::Response<ProxyBody>, Infallible> {
-    let busy = client.begin();
+    let (busy, _) = client.begin();
     let on_upgrade = (request.method() == Method::CONNECT).then(|| hyper::upgrade::on(&mut request));
     let request = incoming(request);
     if let Some(flaw) = headers::flaw(&request.uri, &request.fields) {
@@ -96,7 +96,7 @@ async fn answer_one(
     }
     let Served { response, tunnel } = service::serve(&worker, &client, request).await;
     if let Some((tunnel, on_upgrade)) = tunnel.zip(on_upgrade) {
-        tunnel.begin(Downstream::Awaited(on_upgrade, client.begin()));
+        tunnel.begin(Downstream::Awaited(on_upgrade, client.begin().0));
     }
     Ok(outgoing(response).map(|body| body.of(busy)))
 }

@@ -71,7 +71,7 @@ impl Worker {
             tracing: shared.tracing,
             trace_propagate: config.trace_propagate,
             token: config.proxy_token.clone(),
-            drain: shared.drain,
+            drain: shared.drain.of_thread(),
             dialer: Dialer::new(shared.trust, shared.targets),
             limits: Limits { connect: config.connect_timeout, deadline: config.retry_deadline },
             patience: Patience { response: config.response_timeout, idle: config.idle_timeout },

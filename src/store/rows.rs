@@ -9,7 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use uuid::Uuid;
 
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
@@ -20,55 +20,66 @@ const EPOCH: Duration = Duration::from_secs(946_684_800);
 const NULL: i32 = -1;
 
 /// Rows that were not sent yet.
-pub(super) struct Rows(BytesMut);
+pub(super) struct Rows(Vec<u8>);
 
 /// A row that is being written, value by value in the order of its columns.
-pub(super) struct Row<'r>(&'r mut BytesMut);
+pub(super) struct Row<'r>(&'r mut Vec<u8>);
 
 impl Rows {
     pub(super) fn new() -> Self {
-        let mut waiting = BytesMut::with_capacity(PIECE + PIECE / 8);
-        waiting.put_slice(HEADER);
+        let mut waiting = room();
+        waiting.extend_from_slice(HEADER);
         Self(waiting)
     }
 
     /// Begins a row of so many values.
     pub(super) fn row(&mut self, values: i16) -> Row<'_> {
-        self.0.put_i16(values);
+        self.0.extend_from_slice(&values.to_be_bytes());
         Row(&mut self.0)
     }
 
     /// A piece that is worth being sent.
     pub(super) fn piece(&mut self) -> Option<Bytes> {
-        (self.0.len() >= PIECE).then(|| self.0.split().freeze())
+        (self.0.len() >= PIECE).then(|| std::mem::replace(&mut self.0, room()).into())
     }
 
     /// The last piece.
     pub(super) fn end(mut self) -> Bytes {
-        self.0.put_i16(-1);
-        self.0.freeze()
+        self.0.extend_from_slice(&(-1_i16).to_be_bytes());
+        self.0.into()
     }
 }
 
+fn room() -> Vec<u8> {
+    Vec::with_capacity(PIECE + PIECE / 8)
+}
+
 impl Row<'_> {
-    fn value(&mut self, parts: [&[u8]; 2]) {
+    fn length(&mut self, length: usize) {
         // No value of ours comes near the limit of 1 GiB.
-        let length = parts[0].len() + parts[1].len();
-        self.0.reserve(4 + length);
-        self.0.put_i32(i32::try_from(length).unwrap_or(i32::MAX));
-        self.0.put_slice(parts[0]);
-        self.0.put_slice(parts[1]);
+        self.0.extend_from_slice(&i32::try_from(length).unwrap_or(i32::MAX).to_be_bytes());
+    }
+
+    /// One whose size is known beforehand costs no call.
+    fn fixed<const N: usize>(&mut self, value: [u8; N]) {
+        self.length(N);
+        self.0.extend_from_slice(&value);
+    }
+
+    fn bytes(&mut self, value: &[u8]) {
+        self.length(value.len());
+        self.0.extend_from_slice(value);
     }
 
     fn option<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Self, T)) {
         match value {
             Some(value) => write(self, value),
-            None => self.0.put_i32(NULL),
+            None => self.0.extend_from_slice(&NULL.to_be_bytes()),
         }
     }
 
     pub(super) fn uuid(&mut self, id: Uuid) {
-        self.value([id.as_bytes(), &[]]);
+        self.fixed(id.into_bytes());
     }
 
     pub(super) fn maybe_uuid(&mut self, id: Option<Uuid>) {
@@ -82,30 +93,38 @@ impl Row<'_> {
         });
     }
 
-    /// In microseconds; without days or months.
+    /// Microseconds, and no days and no months behind them.
     pub(super) fn interval(&mut self, duration: Duration) {
-        self.value([&micros(duration).to_be_bytes(), &[0; 8]]);
+        self.fixed((i128::from(micros(duration)) << 64).to_be_bytes());
     }
 
     /// One of our own words.
     pub(super) fn word(&mut self, word: &'static str) {
-        self.value([word.as_bytes(), &[]]);
+        self.bytes(word.as_bytes());
     }
 
     /// One NUL would make PostgreSQL refuse the whole batch.
     pub(super) fn text(&mut self, text: &str) {
-        if memchr::memchr(0, text.as_bytes()).is_some() {
-            self.value([text.replace('\0', "").as_bytes(), &[]]);
+        if text.as_bytes().contains(&0) {
+            self.bytes(text.replace('\0', "").as_bytes());
         } else {
-            self.value([text.as_bytes(), &[]]);
+            self.bytes(text.as_bytes());
         }
     }
 
     /// Without a mask that is shorter than the address.
     pub(super) fn inet(&mut self, ip: IpAddr) {
         match ip {
-            IpAddr::V4(ip) => self.value([&[2, 32, 0, 4], &ip.octets()]),
-            IpAddr::V6(ip) => self.value([&[3, 128, 0, 16], &ip.octets()]),
+            IpAddr::V4(ip) => {
+                self.length(8);
+                self.0.extend_from_slice(&[2, 32, 0, 4]);
+                self.0.extend_from_slice(&ip.octets());
+            }
+            IpAddr::V6(ip) => {
+                self.length(20);
+                self.0.extend_from_slice(&[3, 128, 0, 16]);
+                self.0.extend_from_slice(&ip.octets());
+            }
         }
     }
 
@@ -114,20 +133,22 @@ impl Row<'_> {
     }
 
     pub(super) fn bool(&mut self, value: bool) {
-        self.value([&[value.into()], &[]]);
+        self.fixed([value.into()]);
     }
 
     pub(super) fn int4(&mut self, number: i32) {
-        self.value([&number.to_be_bytes(), &[]]);
+        self.fixed(number.to_be_bytes());
     }
 
     pub(super) fn int8(&mut self, number: i64) {
-        self.value([&number.to_be_bytes(), &[]]);
+        self.fixed(number.to_be_bytes());
     }
 
     /// `json` is text that is JSON.
     pub(super) fn jsonb(&mut self, json: &[u8]) {
-        self.value([&[1], json]);
+        self.length(1 + json.len());
+        self.0.push(1);
+        self.0.extend_from_slice(json);
     }
 }
 

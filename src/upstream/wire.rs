@@ -16,7 +16,6 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::TcpStream,
@@ -25,8 +24,7 @@ use tokio::{
 /// A TCP stream and the number of bytes that it accepted since the last [`Wire::arm`].
 #[derive(Debug)]
 pub(crate) struct Wire {
-    /// Taken by one thread at a time; the lock is never contended.
-    stream: Mutex<Socket>,
+    socket: Socket,
     accepted: AtomicU64,
     /// A request is being sent: a write that fails behind its first byte waits for the answer instead.
     armed: AtomicBool,
@@ -41,7 +39,7 @@ impl Wire {
     pub(crate) fn new(stream: TcpStream, peer: SocketAddr) -> io::Result<Arc<Self>> {
         stream.set_nodelay(true)?;
         Ok(Arc::new(Self {
-            stream: Mutex::new(Socket::Tcp(stream)),
+            socket: Socket::Tcp(stream),
             accepted: AtomicU64::new(0),
             armed: AtomicBool::new(false),
             wary: AtomicBool::new(false),
@@ -93,7 +91,7 @@ impl Wire {
     /// What lies in the socket, without taking it: `Ok(0)` is the end, `WouldBlock` is a quiet connection.
     pub(crate) fn peek(&self) -> io::Result<usize> {
         let mut byte = [std::mem::MaybeUninit::uninit()];
-        match &*self.stream.lock() {
+        match &self.socket {
             Socket::Tcp(stream) => socket2::SockRef::from(stream).peek(&mut byte),
             #[cfg(test)]
             Socket::Script(script) => script.peek(),
@@ -107,15 +105,13 @@ impl Wire {
 
     /// Ready once there is something to read, be it the end.
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let socket = self.stream.lock();
-        let Some(stream) = socket.tcp() else { return Poll::Ready(()) };
+        let Some(stream) = self.socket.tcp() else { return Poll::Ready(()) };
         stream.poll_read_ready(cx).map(|_error_is_read_too| ())
     }
 
     /// Whether the peer is known to have closed its side.
     pub(crate) fn peer_has_left(&self) -> bool {
-        let socket = self.stream.lock();
-        let Some(stream) = socket.tcp() else { return false };
+        let Some(stream) = self.socket.tcp() else { return false };
         match stream.ready(Interest::READABLE).now_or_never() {
             Some(Ok(ready)) => ready.is_read_closed(),
             Some(Err(_)) => true,
@@ -148,22 +144,15 @@ impl Wire {
         interest: Interest,
         mut call: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
-        let socket = self.stream.lock();
-        let Some(stream) = socket.tcp() else { return Poll::Ready(Err(io::ErrorKind::Unsupported.into())) };
-        loop {
-            let ready =
-                if interest.is_readable() { stream.poll_read_ready(cx) } else { stream.poll_write_ready(cx) };
-            ready!(ready)?;
-            match stream.try_io(interest, || call(stream.as_fd())) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                done => return Poll::Ready(done),
-            }
-        }
+        let Some(stream) = self.socket.tcp() else {
+            return Poll::Ready(Err(io::ErrorKind::Unsupported.into()));
+        };
+        poll_call(stream, cx, interest, 0, || call(stream.as_fd()))
     }
 
     /// Makes the end of this connection a reset: the peer must not take what it has for the whole.
     pub(crate) fn reset_on_close(&self) {
-        if let Some(stream) = self.stream.lock().tcp() {
+        if let Some(stream) = self.socket.tcp() {
             let _best_effort = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
         }
     }
@@ -187,13 +176,44 @@ impl Socket {
     }
 }
 
+/// Calls a socket as soon as it is ready. (Its own `poll_read` would want it for itself alone, and so a lock.)
+///
+/// A call that moves something, but less than there was `room` for, has found the end of what there is: the runtime is
+/// told so, and the next call waits instead of asking the system in vain.
+fn poll_call(
+    stream: &TcpStream,
+    cx: &mut Context<'_>,
+    interest: Interest,
+    room: usize,
+    mut call: impl FnMut() -> io::Result<usize>,
+) -> Poll<io::Result<usize>> {
+    loop {
+        let ready =
+            if interest.is_readable() { stream.poll_read_ready(cx) } else { stream.poll_write_ready(cx) };
+        ready!(ready)?;
+        let mut moved = None;
+        let tried = stream.try_io(interest, || {
+            let bytes = call()?;
+            moved = Some(bytes);
+            if bytes > 0 && bytes < room { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        });
+        match (moved, tried) {
+            (Some(bytes), _) => return Poll::Ready(Ok(bytes)),
+            (None, Err(error)) if error.kind() != io::ErrorKind::WouldBlock => {
+                return Poll::Ready(Err(error));
+            }
+            (None, _) => {}
+        }
+    }
+}
+
 /// Calls the socket, whichever it is.
 macro_rules! on_socket {
-    ($counted:ident, $stream:ident => $call:expr) => {
-        match &mut *$counted.0.stream.lock() {
-            Socket::Tcp($stream) => $call,
+    ($counted:ident, $cx:ident, $interest:ident, $room:expr, $stream:ident => $call:expr, $script:ident => $own:expr) => {
+        match &$counted.0.socket {
+            Socket::Tcp($stream) => poll_call($stream, $cx, Interest::$interest, $room, || $call),
             #[cfg(test)]
-            Socket::Script($stream) => $call,
+            Socket::Script($script) => $own,
         }
     };
 }
@@ -230,14 +250,20 @@ impl Counted {
 
 impl AsyncRead for Counted {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        on_socket!(self, stream => Pin::new(stream).poll_read(cx, buf))
+        let room = buf.remaining();
+        let read = on_socket!(self, cx, READABLE, room,
+            stream => stream.try_read_buf(buf),
+            script => script.poll_read(cx, buf).map_ok(|()| 0));
+        read.map_ok(drop)
     }
 }
 
 impl AsyncWrite for Counted {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.0.look()?;
-        let written = on_socket!(self, stream => Pin::new(stream).poll_write(cx, buf));
+        let written = on_socket!(self, cx, WRITABLE, buf.len(),
+            stream => stream.try_write(buf),
+            script => script.poll_write(cx, buf));
         self.counted(written)
     }
 
@@ -257,7 +283,9 @@ impl AsyncWrite for Counted {
             return self.poll_write(cx, &together[..end]);
         }
         self.0.look()?;
-        let written = on_socket!(self, stream => Pin::new(stream).poll_write_vectored(cx, bufs));
+        let written = on_socket!(self, cx, WRITABLE, all,
+            stream => stream.try_write_vectored(bufs),
+            script => script.poll_write(cx, &bufs.iter().flat_map(|buf| buf.to_vec()).collect::<Vec<u8>>()));
         self.counted(written)
     }
 
@@ -265,11 +293,19 @@ impl AsyncWrite for Counted {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_socket!(self, stream => Pin::new(stream).poll_flush(cx))
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // What a socket took is on its way.
+        Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_socket!(self, stream => Pin::new(stream).poll_shutdown(cx))
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.0.socket {
+            Socket::Tcp(stream) => match socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Write) {
+                Err(error) if error.kind() == io::ErrorKind::NotConnected => Poll::Ready(Ok(())),
+                told => Poll::Ready(told),
+            },
+            #[cfg(test)]
+            Socket::Script(script) => script.shut_down(),
+        }
     }
 }

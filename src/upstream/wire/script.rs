@@ -9,14 +9,13 @@ use std::{
     cell::RefCell,
     collections::VecDeque,
     io,
-    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
 use parking_lot::Mutex;
 use rustls::ServerConnection;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::ReadBuf;
 
 use super::{Socket, Wire};
 use peer::State;
@@ -116,7 +115,7 @@ impl Peer {
     /// The wire whose far end this is.
     pub(crate) fn wire(&self) -> Arc<Wire> {
         Arc::new(Wire {
-            stream: Mutex::new(Socket::Script(Script(Arc::clone(&self.0)))),
+            socket: Socket::Script(Script(Arc::clone(&self.0))),
             accepted: 0.into(),
             armed: false.into(),
             wary: false.into(),
@@ -193,38 +192,17 @@ impl Script {
     pub(super) fn peek(&self) -> io::Result<usize> {
         self.0.lock().peek()
     }
-}
 
-impl AsyncRead for Script {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.0.lock().poll_read(cx, buf)
     }
-}
 
-impl AsyncWrite for Script {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.0.lock().poll_write(cx, buf)
+    pub(super) fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.0.lock().poll_write(cx, bytes)
     }
 
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let all: Vec<u8> = bufs.iter().flat_map(|buf| buf.iter().copied()).collect();
-        self.0.lock().poll_write(cx, &all)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // An end of our side is told to the peer, as a write is.
+    /// An end of our side is told to the peer, as a write is.
+    pub(super) fn shut_down(&self) -> Poll<io::Result<()>> {
         self.0.lock().tries += 1;
         Poll::Ready(Ok(()))
     }
