@@ -30,7 +30,7 @@ pub(crate) use framing::has_token;
 pub(crate) use habit::Death;
 pub(crate) use http1::{AnswerHead, Framing, Next};
 pub(crate) use link::Link;
-pub(crate) use out::{Out, put_field, put_length};
+pub(crate) use out::{Out, make_room, put_field, put_length};
 pub(crate) use pool::{Found, Key, Limits as PoolLimits, Pool};
 pub(crate) use targets::Targets;
 pub(crate) use tls::{OwnRoots, Trust, TrustError, unverified, verified};

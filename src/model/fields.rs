@@ -38,40 +38,45 @@ pub enum Name {
 
 impl Name {
     pub fn of(name: &[u8]) -> Self {
-        let same: &[(&str, Self)] = match name.len() {
-            2 => &[("te", Self::Te)],
-            3 => &[("via", Self::Forwarding)],
-            4 => &[("host", Self::Host), ("date", Self::Date)],
-            6 => &[("cookie", Self::Cookie), ("expect", Self::Expect)],
-            7 => &[("trailer", Self::Trailer), ("upgrade", Self::Upgrade)],
-            9 => &[("forwarded", Self::Forwarding), ("x-real-ip", Self::Forwarding)],
-            10 => &[
-                ("connection", Self::Connection),
-                ("keep-alive", Self::KeepAlive),
-                ("tracestate", Self::Tracestate),
-            ],
-            11 => &[("traceparent", Self::Traceparent), ("x-client-ip", Self::Forwarding)],
-            12 => &[("max-forwards", Self::MaxForwards)],
-            14 => &[("content-length", Self::ContentLength), ("true-client-ip", Self::Forwarding)],
-            15 => &[("x-resin-account", Self::ResinAccount)],
-            16 => &[("proxy-connection", Self::ProxyConnection), ("cf-connecting-ip", Self::Forwarding)],
-            17 => &[("transfer-encoding", Self::TransferEncoding)],
-            18 => &[("proxy-authenticate", Self::ProxyAuthenticate)],
-            19 => &[("proxy-authorization", Self::ProxyAuthorization)],
-            25 => &[("proxy-authentication-info", Self::ProxyAuthenticationInfo)],
-            _ => &[],
+        let Some(first) = name.first() else { return Self::Other };
+        // Length and first letter leave one name at most, and mostly none.
+        let (text, known) = match (name.len(), first | 0x20) {
+            (2, b't') => ("te", Self::Te),
+            (3, b'v') => ("via", Self::Forwarding),
+            (4, b'h') => ("host", Self::Host),
+            (4, b'd') => ("date", Self::Date),
+            (6, b'c') => ("cookie", Self::Cookie),
+            (6, b'e') => ("expect", Self::Expect),
+            (7, b't') => ("trailer", Self::Trailer),
+            (7, b'u') => ("upgrade", Self::Upgrade),
+            (9, b'f') => ("forwarded", Self::Forwarding),
+            (9, b'x') => ("x-real-ip", Self::Forwarding),
+            (10, b'c') => ("connection", Self::Connection),
+            (10, b'k') => ("keep-alive", Self::KeepAlive),
+            (10, b't') => ("tracestate", Self::Tracestate),
+            (11, b't') => ("traceparent", Self::Traceparent),
+            (11, b'x') => ("x-client-ip", Self::Forwarding),
+            (12, b'm') => ("max-forwards", Self::MaxForwards),
+            (14, b'c') => ("content-length", Self::ContentLength),
+            (14, b't') => ("true-client-ip", Self::Forwarding),
+            (15, b'x') => ("x-resin-account", Self::ResinAccount),
+            (16, b'p') => ("proxy-connection", Self::ProxyConnection),
+            (16, b'c') => ("cf-connecting-ip", Self::Forwarding),
+            (17, b't') => ("transfer-encoding", Self::TransferEncoding),
+            (18, b'p') => ("proxy-authenticate", Self::ProxyAuthenticate),
+            (19, b'p') => ("proxy-authorization", Self::ProxyAuthorization),
+            (25, b'p') => ("proxy-authentication-info", Self::ProxyAuthenticationInfo),
+            _ => ("", Self::Other),
         };
-        for (text, known) in same {
-            if name.eq_ignore_ascii_case(text.as_bytes()) {
-                return *known;
-            }
+        if name.eq_ignore_ascii_case(text.as_bytes()) {
+            return known;
         }
         let begins = |with: &str| {
             name.get(..with.len()).is_some_and(|front| front.eq_ignore_ascii_case(with.as_bytes()))
         };
-        match name.first() {
-            Some(b'x' | b'X') if begins("x-resin-") => Self::Resin,
-            Some(b'x' | b'X') if begins("x-forwarded-") => Self::Forwarding,
+        match first {
+            b'x' | b'X' if begins("x-resin-") => Self::Resin,
+            b'x' | b'X' if begins("x-forwarded-") => Self::Forwarding,
             _ => Self::Other,
         }
     }

@@ -11,10 +11,15 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{http1::Looked, link::Link, out::Out, wire::Wire};
+use super::{
+    http1::Looked,
+    link::Link,
+    out::{Out, make_room},
+    wire::Wire,
+};
 
 /// What is read at a time; more where that was not enough.
-const FIRST_READ: usize = 8 * 1024;
+const FIRST_READ: usize = 4 * 1024;
 const LARGEST_READ: usize = 128 * 1024;
 const ANNOUNCED_READ: usize = 64 * 1024;
 /// What an idle connection keeps for its next head.
@@ -96,7 +101,7 @@ impl Channel {
         let room = self.read.capacity() - self.read.len();
         if room < FIRST_READ / 4 {
             let announced = usize::try_from(announced).unwrap_or(usize::MAX).min(ANNOUNCED_READ);
-            self.read.reserve(self.step.max(announced));
+            make_room(&mut self.read, self.step.max(announced));
         }
         let room = self.read.capacity() - self.read.len();
         let read = ready!(tokio_util::io::poll_read_buf(Pin::new(&mut self.link), cx, &mut self.read))?;

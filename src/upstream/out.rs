@@ -72,6 +72,15 @@ impl Out {
     }
 }
 
+/// Room for so much more. A buffer that has none yet is made at once: to let it grow costs more.
+pub(crate) fn make_room(buffer: &mut BytesMut, bytes: usize) {
+    if buffer.capacity() == 0 {
+        *buffer = BytesMut::with_capacity(bytes);
+    } else {
+        buffer.reserve(bytes);
+    }
+}
+
 /// A field line.
 pub(crate) fn put_field(to: &mut BytesMut, name: &str, value: &[u8]) {
     to.reserve(name.len() + value.len() + 4);

@@ -19,7 +19,7 @@ use crate::{
         client::{Busy, Client},
         message::Response,
     },
-    upstream::{Counted, Out, put_field, put_length},
+    upstream::{Counted, Out, make_room, put_field, put_length},
 };
 
 /// What is no larger is copied behind what already waits, and goes out with it.
@@ -216,7 +216,7 @@ fn write_head(
     fields: &Fields,
     frame: &Frames,
 ) {
-    out.reserve(160 + fields.size());
+    make_room(out, 160 + fields.size());
     out.put_slice(if frame.old { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
     out.put_slice(status.as_str().as_bytes());
     out.put_u8(b' ');

@@ -16,11 +16,11 @@ use super::{
 };
 use crate::{
     proxy::flaw::Flaw,
-    upstream::{BrokenOff, Counted, Framing, Next},
+    upstream::{BrokenOff, Counted, Framing, Next, make_room},
 };
 
 /// What is read at a time; more where that was not enough, or more is announced.
-const FIRST_READ: usize = 8 * 1024;
+const FIRST_READ: usize = 4 * 1024;
 const LARGEST_READ: usize = 64 * 1024;
 /// What a client may send ahead of its tunnel.
 const AHEAD: usize = 64 * 1024;
@@ -208,7 +208,7 @@ impl Inbound {
         if self.read.capacity() - self.read.len() < FIRST_READ / 4 {
             let announced = self.reader.body().size_hint().lower();
             let announced = usize::try_from(announced).unwrap_or(usize::MAX).min(LARGEST_READ);
-            self.read.reserve(self.step.max(announced));
+            make_room(&mut self.read, self.step.max(announced));
         }
         let room = self.read.capacity() - self.read.len();
         let read: io::Result<usize> =

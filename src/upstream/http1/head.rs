@@ -11,7 +11,7 @@ use crate::{
     upstream::{
         connection::Unsent,
         framing::Said,
-        out::{put_field, put_length},
+        out::{make_room, put_field, put_length},
     },
 };
 
@@ -51,7 +51,7 @@ impl Head {
 pub(in crate::upstream) fn write_head(out: &mut BytesMut, request: &Unsent, length: Option<u64>) {
     let path = request.path.as_str();
     let has_body = request.upload.is_some();
-    out.reserve(128 + path.len() + request.host.len() + request.fields.size());
+    make_room(out, 128 + path.len() + request.host.len() + request.fields.size());
     out.put_slice(request.method.as_str().as_bytes());
     out.put_u8(b' ');
     out.put_slice(path.as_bytes());
