@@ -17,7 +17,7 @@ use crate::{
     proxy::{
         http1::{HeadLimits, Reader},
         identity::Identity,
-        target::{self, ReversePath, Target},
+        target::{self, LastAim, ReversePath, Target},
     },
     upstream::{Next, handshake},
 };
@@ -67,30 +67,33 @@ pub fn reverse_path(data: &[u8]) {
     let asked = uri.path_and_query().map_or("", |path| path.as_str());
     let identity = path.identity(&Secret::new(""));
     assert!(path.identity(&Secret::new("\n")).is_err() || asked.to_ascii_lowercase().starts_with("/%0a"));
-    let Ok(target) = path.target() else { return };
+    let Ok(target) = path.target(&LastAim::default()) else { return };
     check_target(&target);
     let onward = target.path.as_str();
     assert!(asked.ends_with(onward) || asked.ends_with(&onward[1..]), "{onward:?} of {asked:?}");
 
     let Ok(Identity { platform, account }) = identity else { return };
     let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-    let scheme = if target.destination.tls { "https" } else { "http" };
+    let scheme = if target.aim.destination.tls { "https" } else { "http" };
     let who = encode(&format!("{platform}.{account}"));
-    let again = format!("/t/{who}/{scheme}/{}{onward}", encode(target.host()));
+    let again = format!("/t/{who}/{scheme}/{}{onward}", encode(target.aim.host()));
     let Ok(again) = Uri::try_from(again) else { panic!("{target:?} cannot be written anew") };
     let path = ReversePath::split(&again);
     assert_eq!(path.identity(&Secret::new("t")), Ok(Identity { platform, account }));
-    let same = path.target().is_ok_and(|found| found.url() == target.url() && found.host == target.host);
+    let same = path
+        .target(&LastAim::default())
+        .is_ok_and(|found| found.url() == target.url() && found.aim.host == target.aim.host);
     assert!(same, "{target:?} is another when it is written anew");
 }
 
 /// The forward target and that of CONNECT.
 pub fn forward_target(data: &[u8]) {
     let Ok(uri) = Uri::try_from(data) else { return };
-    if let Ok(target) = target::forward(&uri, false) {
+    let forward = |uri: &Uri| target::forward(uri, false, &LastAim::default());
+    if let Ok(target) = forward(&uri) {
         check_target(&target);
         let Ok(again) = Uri::try_from(target.url()) else { panic!("{target:?} is no URL") };
-        let same = target::forward(&again, false).is_ok_and(|found| found.url() == target.url());
+        let same = forward(&again).is_ok_and(|found| found.url() == target.url());
         assert!(same, "{target:?} is another when it is asked for again");
     }
     if let Ok(authority) = target::connect(&uri) {
@@ -100,14 +103,17 @@ pub fn forward_target(data: &[u8]) {
 }
 
 fn check_target(target: &Target) {
-    check_host(&target.destination.authority.host);
+    check_host(&target.aim.destination.authority.host);
     let path = target.path.as_str();
     assert!(path.starts_with('/'), "{path:?}");
     let clean = |text: &str| text.bytes().all(|byte| byte > b' ' && byte != 0x7f);
-    assert!(clean(path) && clean(target.host()) && !path.contains('#'), "{target:?}");
-    assert!(!target.host().contains(['/', '@', '?', '#', '\\', ',']), "{target:?}");
-    let default = if target.destination.tls { 443 } else { 80 };
-    assert_eq!(Authority::parse(target.host(), Some(default)).as_ref(), Ok(&target.destination.authority));
+    assert!(clean(path) && clean(target.aim.host()) && !path.contains('#'), "{target:?}");
+    assert!(!target.aim.host().contains(['/', '@', '?', '#', '\\', ',']), "{target:?}");
+    let default = if target.aim.destination.tls { 443 } else { 80 };
+    assert_eq!(
+        Authority::parse(target.aim.host(), Some(default)).as_ref(),
+        Ok(&target.aim.destination.authority)
+    );
 }
 
 /// Credentials: with a token only those that carry it count, and the identity is cut as it is without one.

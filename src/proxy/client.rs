@@ -26,6 +26,7 @@ use super::{
     headers,
     http1::{HeadLimits, Inbound},
     roster::Ticket,
+    target::LastAim,
 };
 use crate::{
     model::Fields,
@@ -44,6 +45,7 @@ pub(crate) struct Client {
     pub(crate) hang_up: Arc<Bell>,
     /// The roster has something for it to do. A request may have come in the same moment: that one is not to be dropped.
     pub(crate) called: Bell,
+    pub(crate) last_aim: LastAim,
     /// Carries many requests at a time.
     multiplexed: AtomicBool,
     inbound: Mutex<Inbound>,
@@ -79,6 +81,7 @@ impl Client {
             wire,
             hang_up: Arc::default(),
             called: Bell::default(),
+            last_aim: LastAim::default(),
             multiplexed: AtomicBool::new(false),
             inbound: Mutex::new(inbound),
             ahead: Mutex::default(),

@@ -41,7 +41,7 @@ pub(crate) async fn serve(
     if request.uri.path() == "*" {
         return last_hop(&request.method, recording).into();
     }
-    let (pool, target) = match route(worker, &request, entry, &mut recording) {
+    let (pool, target) = match route(worker, client, &request, entry, &mut recording) {
         Ok(route) => route,
         Err(error) => return refuse(recording, error, entry).into(),
     };
@@ -68,7 +68,7 @@ pub(crate) async fn serve(
     let exchange = Exchange {
         dialer: &worker.dialer,
         pool: &worker.pool,
-        destination: &target.destination,
+        destination: &target.aim.destination,
         patience: worker.patience,
         stage: round_trip,
     };
@@ -76,7 +76,7 @@ pub(crate) async fn serve(
     let garbled = || upload.as_ref().is_some_and(|upload| upload.client_failed() || upload.client_stalled());
     let left = || client.has_left() || garbled();
     let host = if recording.span.is_recording() {
-        target.destination.authority.host.to_string()
+        target.aim.destination.authority.host.to_string()
     } else {
         String::new()
     };
@@ -89,7 +89,7 @@ pub(crate) async fn serve(
         client_left: &left,
         method: &method,
         host: &host,
-        port: target.destination.authority.port,
+        port: target.aim.destination.authority.port,
     };
     match carry(&exchange, request, &plan, &mut recording.trail).await {
         Ok(answer) if answer.answered.head.status == StatusCode::SWITCHING_PROTOCOLS => {
@@ -147,6 +147,7 @@ fn last_hop(method: &Method, mut recording: Box<Recording>) -> Response {
 /// Credentials, then platform, then target.
 fn route(
     worker: &Worker,
+    client: &Client,
     request: &Request,
     entry: Entry,
     recording: &mut Recording,
@@ -165,11 +166,12 @@ fn route(
     };
     let pool = recording.asked_by(identity)?;
     let target = match &reverse {
-        None => target::forward(&request.uri, request.pathless)?,
-        Some(path) => path.target()?,
+        None => target::forward(&request.uri, request.pathless, &client.last_aim)?,
+        Some(path) => path.target(&client.last_aim)?,
     };
-    recording.aimed_at(&target.destination.authority, target.host(), Some(target.url()));
-    if worker.dialer.refuses(&target.destination.authority) {
+    let authority = &target.aim.destination.authority;
+    recording.aimed_at(authority, target.aim.host(), Some(target.url()));
+    if worker.dialer.refuses(authority) {
         return Err(ResinError::TargetDenied);
     }
     Ok((pool, target))
@@ -208,7 +210,7 @@ fn outgoing(
     }
     let upload = body.and_then(|body| Upload::new(body, clean_trailers));
     recording.upload.clone_from(&upload);
-    let (path, host) = (target.path.clone(), target.host.clone());
+    let (path, host) = (target.path.clone(), target.aim.host.clone());
     Box::new(Unsent { method, path, host, fields, upload, interim })
 }
 

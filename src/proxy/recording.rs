@@ -125,7 +125,7 @@ impl Recording {
     /// Whom the client says it is, known or not; and the platform that this is, with an account that can be kept.
     pub(crate) fn asked_by(&mut self, identity: Identity) -> Result<Arc<routing::Pool>, ResinError> {
         let checked = identity.check();
-        let found = self.worker.directory.current().platform(&identity.platform).cloned();
+        let found = self.worker.directory.platform(&identity.platform);
         if let Some(record) = &mut self.record {
             record.platform_id = found.as_ref().map(|pool| pool.platform.id);
             record.platform_name =

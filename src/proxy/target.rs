@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::{HeaderValue, Uri, uri::PathAndQuery};
+use parking_lot::Mutex;
 
 use super::identity::Identity;
 use crate::{
@@ -13,26 +14,52 @@ use crate::{
 /// Where to, and what is asked for there.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
-    pub(crate) destination: Arc<Destination>,
-    /// The `Host` that the upstream is told.
-    pub(crate) host: HeaderValue,
+    pub(crate) aim: Arc<Aim>,
     /// Path and query, byte for byte.
     pub(crate) path: PathAndQuery,
 }
 
+/// Where to.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Aim {
+    pub(crate) destination: Arc<Destination>,
+    /// The `Host` that the upstream is told.
+    pub(crate) host: HeaderValue,
+}
+
+/// Where a connection's last request went: the next one mostly goes there too, and then nothing is worked out anew.
+#[derive(Debug, Default)]
+pub(crate) struct LastAim(Mutex<Option<Arc<Aim>>>);
+
 impl Target {
-    /// The same as text: it is one of an authority.
+    /// The absolute URL that stands for it in the record.
+    pub(crate) fn url(&self) -> String {
+        let scheme = if self.aim.destination.tls { "https" } else { "http" };
+        [scheme, "://", self.aim.host(), self.path.as_str()].concat()
+    }
+}
+
+impl LastAim {
+    fn at(&self, tls: bool, authority: &str) -> Result<Arc<Aim>, ResinError> {
+        let mut last = self.0.lock();
+        match &*last {
+            Some(aim) if aim.host == authority && aim.destination.tls == tls => Ok(Arc::clone(aim)),
+            _ => {
+                let aim = Arc::new(Aim::new(tls, authority)?);
+                *last = Some(Arc::clone(&aim));
+                Ok(aim)
+            }
+        }
+    }
+}
+
+impl Aim {
+    /// The host as text: it is one of an authority.
     pub(crate) fn host(&self) -> &str {
         self.host.to_str().unwrap_or_default()
     }
 
-    /// The absolute URL that stands for it in the record.
-    pub(crate) fn url(&self) -> String {
-        let scheme = if self.destination.tls { "https" } else { "http" };
-        [scheme, "://", self.host(), self.path.as_str()].concat()
-    }
-
-    fn new(tls: bool, authority: &str, path: PathAndQuery) -> Result<Self, ResinError> {
+    fn new(tls: bool, authority: &str) -> Result<Self, ResinError> {
         let default_port = if tls { 443 } else { 80 };
         let parsed = Authority::parse(authority, Some(default_port)).map_err(|_| ResinError::InvalidHost)?;
         let host = if authority.bytes().any(|byte| byte.is_ascii_uppercase()) {
@@ -41,12 +68,12 @@ impl Target {
             HeaderValue::from_str(authority)
         };
         let host = host.map_err(|_| ResinError::InvalidHost)?;
-        Ok(Self { destination: Arc::new(Destination { authority: parsed, tls }), host, path })
+        Ok(Self { destination: Arc::new(Destination { authority: parsed, tls }), host })
     }
 }
 
 /// The target of a forward request: an absolute URI of http or https. `pathless`: only OPTIONS can be that.
-pub(crate) fn forward(uri: &Uri, pathless: bool) -> Result<Target, ResinError> {
+pub(crate) fn forward(uri: &Uri, pathless: bool, last: &LastAim) -> Result<Target, ResinError> {
     let tls = match uri.scheme_str() {
         Some("http") => false,
         Some("https") => true,
@@ -59,7 +86,7 @@ pub(crate) fn forward(uri: &Uri, pathless: bool) -> Result<Target, ResinError> {
     } else {
         path_of(uri)
     };
-    Target::new(tls, authority.as_str(), path)
+    Ok(Target { aim: last.at(tls, authority.as_str())?, path })
 }
 
 /// The target of CONNECT: a host and a port, both there.
@@ -120,7 +147,7 @@ impl<'a> ReversePath<'a> {
         Ok(Identity::parse(&identity))
     }
 
-    pub(crate) fn target(&self) -> Result<Target, ResinError> {
+    pub(crate) fn target(&self, last: &LastAim) -> Result<Target, ResinError> {
         let (Some(scheme), Some(host)) = (self.scheme, self.host) else {
             return Err(ResinError::UrlParseError);
         };
@@ -133,7 +160,7 @@ impl<'a> ReversePath<'a> {
         };
         let path = if self.rest.starts_with('/') { self.rest.to_owned() } else { format!("/{}", self.rest) };
         let path = path.parse().map_err(|_| ResinError::UrlParseError)?;
-        Target::new(tls, &host, path)
+        Ok(Target { aim: last.at(tls, &host)?, path })
     }
 }
 
@@ -149,7 +176,7 @@ mod tests {
         let uri: Uri = path.parse().unwrap();
         let split = ReversePath::split(&uri);
         let identity = split.identity(&Secret::new(token))?;
-        split.target().map(|target| (identity, target))
+        split.target(&LastAim::default()).map(|target| (identity, target))
     }
 
     #[test]
@@ -164,8 +191,24 @@ mod tests {
         ];
         for (path, rest, host) in table {
             let (identity, target) = reverse(path, "t").unwrap();
-            assert_eq!((target.path.as_str(), target.host()), (rest, host), "{path}");
+            assert_eq!((target.path.as_str(), target.aim.host()), (rest, host), "{path}");
             assert_eq!((&*identity.platform, identity.account.as_str()), ("A", "b"));
+        }
+    }
+
+    #[test]
+    fn the_last_aim_serves_the_next_request_for_the_same_and_no_other() {
+        let last = LastAim::default();
+        let aim = |uri: &str| forward(&uri.parse().unwrap(), false, &last).map(|target| target.aim);
+        let first = aim("http://h:80/a").unwrap();
+        assert!(Arc::ptr_eq(&first, &aim("http://h:80/b?c").unwrap()));
+        assert!(aim("http://u@h:80/").is_err());
+        assert!(Arc::ptr_eq(&first, &aim("http://h:80").unwrap()));
+        for other in ["https://h:80/", "http://h/", "http://h:81/", "http://H:80/"] {
+            let other = aim(other).unwrap();
+            assert!(!Arc::ptr_eq(&first, &other));
+            let port = other.destination.authority.port;
+            assert_eq!((other.host() == "h:80", port == 80), (first.host == other.host, port != 81));
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use super::Snapshot;
+use super::{Pool, Snapshot};
 
 /// Holds the snapshot in force. Publishing is the business of one caller at a time.
 #[derive(Debug)]
@@ -21,7 +21,13 @@ impl Directory {
         Self { current: ArcSwap::new(Arc::clone(&first)), changed: watch::Sender::new(first) }
     }
 
-    /// The snapshot in force. Cheap enough for every request.
+    /// The platform of this name, as it is in force now. Cheap enough for every request.
+    #[must_use]
+    pub fn platform(&self, name: &str) -> Option<Arc<Pool>> {
+        self.current.load().platform(name).cloned()
+    }
+
+    /// The snapshot in force.
     #[must_use]
     pub fn current(&self) -> Arc<Snapshot> {
         self.current.load_full()

@@ -141,6 +141,7 @@ impl Shared {
 
 impl Remains {
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Next, Fault>> {
+        self.channel.gather(cx, self.framing.size_hint().exact().unwrap_or(0));
         loop {
             let next = self.framing.next(&mut self.channel.read);
             match next.map_err(|why| Fault::new(Phase::Body, ErrKind::ProtocolError, why))? {

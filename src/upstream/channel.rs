@@ -9,7 +9,10 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Instant, Sleep, sleep_until},
+};
 
 use super::{
     http1::Looked,
@@ -38,6 +41,9 @@ pub(super) struct Channel {
     unflushed: bool,
     /// Something of the request that is under way was taken by the link.
     begun: bool,
+    /// How reading ended, where that is still to be told.
+    ended: Option<io::Result<usize>>,
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Channel {
@@ -50,6 +56,26 @@ impl Channel {
             out: Out::default(),
             unflushed: false,
             begun: false,
+            ended: None,
+            timer: None,
+        }
+    }
+
+    /// Ready at this time.
+    ///
+    /// The connection's one timer is set for the first of the times that are waited for, and left as it is while later
+    /// ones take its place: to set one and take it back for each request would cost more than to wake up once in vain.
+    pub(super) fn poll_until(&mut self, time: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(time)));
+        if timer.deadline() > time {
+            timer.as_mut().reset(time);
+        }
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            if timer.deadline() >= time {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(time);
         }
     }
 
@@ -98,6 +124,9 @@ impl Channel {
     /// Reads more: how much, and 0 at the end. So many bytes are announced, where that is known: they are to come with
     /// few calls.
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>, announced: u64) -> Poll<io::Result<usize>> {
+        if let Some(ended) = self.ended.take() {
+            return Poll::Ready(ended);
+        }
         let room = self.read.capacity() - self.read.len();
         if room < FIRST_READ / 4 {
             let announced = usize::try_from(announced).unwrap_or(usize::MAX).min(ANNOUNCED_READ);
@@ -111,6 +140,19 @@ impl Channel {
         Poll::Ready(Ok(read))
     }
 
+    /// Reads what else has come by now of so many bytes that are announced, behind those that were read with the head:
+    /// what came together is to be moved on together.
+    pub(super) fn gather(&mut self, cx: &mut Context<'_>, announced: u64) {
+        let left = announced.saturating_sub(self.read.len() as u64);
+        if self.read.is_empty() || left == 0 || self.read.len() >= FIRST_READ {
+            return;
+        }
+        match self.poll_fill(cx, left) {
+            Poll::Pending | Poll::Ready(Ok(1..)) => {}
+            Poll::Ready(ended) => self.ended = Some(ended),
+        }
+    }
+
     /// Whether nothing comes, as far as the runtime has been told. Takes in what TLS has to say to itself, and leaves
     /// no owner to be woken.
     pub(super) fn is_quiet(&mut self) -> bool {
@@ -122,7 +164,7 @@ impl Channel {
 
     /// Comes to rest between two requests: true where nothing waits either way.
     pub(super) fn rest(&mut self) -> bool {
-        let empty = self.is_written() && self.read.is_empty();
+        let empty = self.is_written() && self.read.is_empty() && self.ended.is_none();
         (self.read, self.step, self.begun) = (BytesMut::new(), FIRST_READ, false);
         if self.out.lead.capacity() > KEPT_LEAD {
             self.out.lead = BytesMut::new();

@@ -5,14 +5,13 @@
 
 use std::{
     future::poll_fn,
-    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use http::{HeaderValue, Method, StatusCode, uri::PathAndQuery};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::Instant;
 
 use super::{
     channel::Channel,
@@ -151,7 +150,6 @@ impl Connection {
         write_head(&mut self.channel.out().lead, &request, pump.length());
         let mut interim_answers = 0;
         let mut clock = Clock::new(patience, request.upload.as_ref());
-        let mut timer = pin!(sleep(clock.first()));
 
         let answered = poll_fn(|cx| {
             // An end that is there before anything was written is proof that nobody heard.
@@ -170,7 +168,7 @@ impl Connection {
             if let Poll::Ready(answered) = self.poll_answer(cx, &request, &mut interim_answers, *phase) {
                 return Poll::Ready(answered);
             }
-            ready!(clock.poll(timer.as_mut(), request.upload.as_ref(), cx));
+            ready!(clock.poll(&mut self.channel, request.upload.as_ref(), cx));
             if let Some(upload) = request.upload.as_ref().filter(|upload| !upload.is_over()) {
                 upload.stood_still();
             }
@@ -283,36 +281,29 @@ impl Remains {
 /// Watches the upload while it lasts, then the wait for the response.
 struct Clock {
     patience: Patience,
-    /// What had been sent when the timer was last set; none once the upload is over.
+    deadline: Instant,
+    /// What had been sent when the deadline was last set; none once the upload is over.
     uploaded: Option<u64>,
 }
 
 impl Clock {
     fn new(patience: Patience, upload: Option<&Upload>) -> Self {
-        Self { patience, uploaded: upload.map(|_| 0) }
+        let first = if upload.is_some() { patience.idle } else { patience.response };
+        Self { patience, deadline: Instant::now() + first, uploaded: upload.map(|_| 0) }
     }
 
-    fn first(&self) -> Duration {
-        if self.uploaded.is_some() { self.patience.idle } else { self.patience.response }
-    }
-
-    fn poll(
-        &mut self,
-        mut timer: Pin<&mut Sleep>,
-        upload: Option<&Upload>,
-        cx: &mut Context<'_>,
-    ) -> Poll<()> {
+    fn poll(&mut self, channel: &mut Channel, upload: Option<&Upload>, cx: &mut Context<'_>) -> Poll<()> {
         if self.uploaded.is_some() && upload.is_some_and(Upload::is_over) {
             self.uploaded = None;
-            timer.as_mut().reset(Instant::now() + self.patience.response);
+            self.deadline = Instant::now() + self.patience.response;
         }
         loop {
-            std::task::ready!(timer.as_mut().poll(cx));
+            ready!(channel.poll_until(self.deadline, cx));
             let sent = upload.map_or(0, Upload::sent);
             match self.uploaded {
                 Some(before) if before != sent => {
                     self.uploaded = Some(sent);
-                    timer.as_mut().reset(Instant::now() + self.patience.idle);
+                    self.deadline = Instant::now() + self.patience.idle;
                 }
                 _ => return Poll::Ready(()),
             }

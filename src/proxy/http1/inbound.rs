@@ -111,6 +111,11 @@ impl Inbound {
         if number != self.begun {
             return Poll::Ready(Some(Err(BrokenOff)));
         }
+        let announced = self.reader.body().size_hint().lower();
+        if (1..FIRST_READ).contains(&self.read.len()) && announced > self.read.len() as u64 {
+            // What came together with the head is to be moved on together. An end is found again.
+            let _what_has_come = self.poll_fill(cx);
+        }
         loop {
             match self.reader.take_body(&mut self.read) {
                 Ok(Next::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),

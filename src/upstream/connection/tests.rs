@@ -1,6 +1,6 @@
 //! The witness against scripted sockets: what is called unwritten was not written, and is not written later.
 
-use std::{collections::VecDeque, io::ErrorKind, task::Waker};
+use std::{collections::VecDeque, io::ErrorKind, pin::pin, task::Waker};
 
 use bytes::Bytes;
 
