@@ -62,7 +62,9 @@ pub(crate) async fn serve(
     };
     // HTTP/1.0 has no interim answers, and hyper lets none through for HTTP/2.
     let interim = (!old && !http2).then(|| Arc::clone(client) as Arc<dyn Interim>);
-    let request = outgoing(request, &target, entry, asked.as_deref(), interim, &mut recording);
+    let begins_at_hand = client.inbound().has_body_at_hand();
+    let mut request = outgoing(request, &target, entry, asked.as_deref(), &mut recording);
+    (request.begins_at_hand, request.interim) = (begins_at_hand, interim);
 
     let (round_trip, copy) = stages(entry);
     let exchange = Exchange {
@@ -189,7 +191,6 @@ fn outgoing(
     target: &Target,
     entry: Entry,
     upgrade: Option<&[u8]>,
-    interim: Option<Arc<dyn Interim>>,
     recording: &mut Recording,
 ) -> Box<Unsent> {
     let Request { method, version, mut fields, body, .. } = request;
@@ -211,7 +212,7 @@ fn outgoing(
     let upload = body.and_then(|body| Upload::new(body, clean_trailers));
     recording.upload.clone_from(&upload);
     let (path, host) = (target.path.clone(), target.aim.host.clone());
-    Box::new(Unsent { method, path, host, fields, upload, interim })
+    Box::new(Unsent { method, path, host, fields, upload, begins_at_hand: false, interim: None })
 }
 
 fn stages(entry: Entry) -> (Stage, Stage) {

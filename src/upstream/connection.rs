@@ -43,6 +43,8 @@ pub(crate) struct Unsent {
     pub(crate) host: HeaderValue,
     pub(crate) fields: Fields,
     pub(crate) upload: Option<Upload>,
+    /// The body's first bytes came together with the head, and can be had at once.
+    pub(crate) begins_at_hand: bool,
     /// Who is told of interim answers.
     pub(crate) interim: Option<Arc<dyn Interim>>,
 }
@@ -52,7 +54,7 @@ impl Unsent {
     /// A request for nothing in particular.
     pub(crate) fn example(method: Method, upload: Option<Upload>) -> Self {
         let (path, host) = (PathAndQuery::from_static("/"), HeaderValue::from_static("origin.example"));
-        Self { method, path, host, fields: Fields::default(), upload, interim: None }
+        Self { method, path, host, fields: Fields::default(), upload, begins_at_hand: false, interim: None }
     }
 }
 
@@ -145,6 +147,9 @@ impl Connection {
         wire.arm();
         if self.idled.is_some() {
             wire.be_wary();
+        }
+        if request.begins_at_hand && !self.channel.is_tls() {
+            wire.more_follows();
         }
         let mut pump = Pump::new(request.upload.as_ref());
         write_head(&mut self.channel.out().lead, &request, pump.length());

@@ -16,6 +16,7 @@ use std::{
 };
 
 use futures_util::FutureExt;
+use rustix::net::SendFlags;
 use tokio::{
     io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::TcpStream,
@@ -30,6 +31,8 @@ pub(crate) struct Wire {
     armed: AtomicBool,
     /// The next write is preceded by a look at whether the peer has left.
     wary: AtomicBool,
+    /// What is written next is followed by more at once.
+    more_follows: AtomicBool,
     peer: SocketAddr,
 }
 
@@ -43,6 +46,7 @@ impl Wire {
             accepted: AtomicU64::new(0),
             armed: AtomicBool::new(false),
             wary: AtomicBool::new(false),
+            more_follows: AtomicBool::new(false),
             peer,
         }))
     }
@@ -63,6 +67,12 @@ impl Wire {
     /// of a TLS record), and a peer that hangs up meanwhile would leave the request uncertain.
     pub(crate) fn be_wary(&self) {
         self.wary.store(true, Ordering::Relaxed);
+    }
+
+    /// What is written next need not go out alone: more is at hand, and is written right behind it. It counts as
+    /// written all the same.
+    pub(crate) fn more_follows(&self) {
+        self.more_follows.store(true, Ordering::Relaxed);
     }
 
     /// What the look says, where one is due.
@@ -231,6 +241,7 @@ impl Counted {
     fn counted(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match written {
             Poll::Ready(Ok(bytes)) => {
+                self.0.more_follows.store(false, Ordering::Relaxed);
                 self.0.accepted.fetch_add(bytes as u64, Ordering::Relaxed);
                 Poll::Ready(Ok(bytes))
             }
@@ -261,8 +272,10 @@ impl AsyncRead for Counted {
 impl AsyncWrite for Counted {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.0.look()?;
+        let flags =
+            if self.0.more_follows.load(Ordering::Relaxed) { SendFlags::MORE } else { SendFlags::empty() };
         let written = on_socket!(self, cx, WRITABLE, buf.len(),
-            stream => stream.try_write(buf),
+            stream => rustix::net::send(stream, buf, flags | SendFlags::NOSIGNAL).map_err(io::Error::from),
             script => script.poll_write(cx, buf));
         self.counted(written)
     }

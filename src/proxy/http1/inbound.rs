@@ -148,6 +148,12 @@ impl Inbound {
         }
     }
 
+    /// Whether the first bytes of the body can be had at once.
+    pub(crate) fn has_body_at_hand(&self) -> bool {
+        // Of a chunk there may be no more than half of its size.
+        !self.read.is_empty() && self.reader.body().size_hint().lower() > 0
+    }
+
     /// Whether nobody reads any more before the request that is under way is answered.
     pub(crate) fn is_all_there(&self) -> bool {
         self.behind_body().is_some()

@@ -119,6 +119,7 @@ impl Peer {
             accepted: 0.into(),
             armed: false.into(),
             wary: false.into(),
+            more_follows: false.into(),
             peer: ([127, 0, 0, 1], 1).into(),
         })
     }
