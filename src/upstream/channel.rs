@@ -169,6 +169,10 @@ impl Channel {
         if self.out.lead.capacity() > KEPT_LEAD {
             self.out.lead = BytesMut::new();
         }
+        if let Some(timer) = &mut self.timer {
+            // Whoever it would have woken may be gone by then, and must not be kept for it.
+            let _time = timer.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        }
         empty && self.is_quiet()
     }
 }
