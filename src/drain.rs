@@ -31,7 +31,7 @@ struct Whole {
 }
 
 /// What one thread has in flight.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Lane {
     in_flight: AtomicUsize,
     whole: Arc<Whole>,

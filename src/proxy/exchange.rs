@@ -62,7 +62,7 @@ pub(crate) async fn serve(
     };
     // HTTP/1.0 has no interim answers, and hyper lets none through for HTTP/2.
     let interim = (!old && !http2).then(|| Arc::clone(client) as Arc<dyn Interim>);
-    let begins_at_hand = client.inbound().has_body_at_hand();
+    let begins_at_hand = request.body.is_some() && client.inbound().has_body_at_hand();
     let mut request = outgoing(request, &target, entry, asked.as_deref(), &mut recording);
     (request.begins_at_hand, request.interim) = (begins_at_hand, interim);
 

@@ -2,11 +2,12 @@
 
 use std::{borrow::Cow, str};
 
-use crate::model::{DEFAULT_PLATFORM, Fields, MAX_ACCOUNT_BYTES, Name, ResinError, Secret};
 use base64::{
     Engine as _, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
+
+use crate::model::{DEFAULT_PLATFORM, Fields, MAX_ACCOUNT_BYTES, Name, ResinError, Secret};
 
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,

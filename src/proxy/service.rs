@@ -2,6 +2,8 @@
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
+use futures_util::FutureExt;
+
 use super::{
     answer,
     client::Client,
@@ -12,7 +14,6 @@ use super::{
     worker::Worker,
 };
 use crate::model::ResinError;
-use futures_util::FutureExt;
 
 /// The answer, and the tunnel that follows its head.
 pub(crate) struct Served {
